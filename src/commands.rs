@@ -13,6 +13,7 @@ pub mod owners;
 pub mod pause;
 pub mod plan;
 pub mod program;
+pub mod record;
 pub mod revoke;
 pub mod rollover;
 pub mod status;

@@ -15,6 +15,7 @@ use ingress_acme::commands::owners;
 use ingress_acme::commands::pause;
 use ingress_acme::commands::plan;
 use ingress_acme::commands::program::CalledAs;
+use ingress_acme::commands::record;
 use ingress_acme::commands::revoke;
 use ingress_acme::commands::rollover;
 use ingress_acme::commands::status;
@@ -59,6 +60,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::Revoke(args) => revoke::revoke(args).await,
         Command::RemoveOwners(args) => owners::remove(args).await,
         Command::Caa(args) => caa::show(args).await,
+        Command::Record(args) => record::show(args).await,
         Command::Pause(args) => pause::pause(args).await,
         Command::Resume(args) => pause::resume(args).await,
         Command::Rollover(args) => rollover::roll_over(args).await,

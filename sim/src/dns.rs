@@ -2,6 +2,7 @@
 //! simulated trouble. It answers as a resolver does, and also to questions that are meant for the
 //! authoritative servers of a zone.
 
+mod provider;
 mod records;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use hickory_proto::rr::{Name, RData, Record as ResourceRecord, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinEncodable};
 
 use crate::SimError;
+pub use provider::Provider;
 pub(crate) use records::ALIASES;
 pub use records::Writes;
 use records::{Records, normal};
@@ -59,6 +61,7 @@ pub enum Trouble {
 pub(crate) enum Record {
     Address,
     Caa,
+    Txt,
 }
 
 /// Address for [`Trouble::Dead`]: on loopback, without any simulated server.
@@ -162,6 +165,13 @@ impl Zone {
             Some(trouble @ (Trouble::NxDomain | Trouble::ServFail)) => Err(trouble),
             _ => Ok(self.records(|records| records.texts(&name))),
         }
+    }
+
+    /// The same as a resolver that validates DNSSEC.
+    pub(crate) fn txt_validated(&self, name: &str) -> Result<Vec<String>, Trouble> {
+        let followed = self.followed(name).ok_or(Trouble::ServFail)?;
+        self.resolve_validated(&followed, Record::Txt)?;
+        self.txt(&followed)
     }
 
     /// The name to which the aliases of a name lead; `None` for a circle.

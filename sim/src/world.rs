@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::SimError;
 use crate::ca::{self, Ca};
 use crate::clock::Clock;
-use crate::dns::Dns;
+use crate::dns::{Dns, Provider};
 use crate::gateway::Gateway;
 use crate::kube::{ApiServer, User};
 use crate::pki::RootCa;
@@ -108,6 +108,11 @@ impl World {
         &self.dns
     }
 
+    /// Starts a DNS provider that writes TXT records into this world's DNS.
+    pub fn dns_provider(&self) -> Result<Provider, SimError> {
+        Provider::start(self.dns.zone())
+    }
+
     /// The clock of the API server and the CA.
     pub fn clock(&self) -> &Clock {
         &self.clock
@@ -141,6 +146,7 @@ impl World {
             ("--acme-ca-file", self.root_file().display().to_string()),
             ("--namespace", "ingress-acme".to_owned()),
             ("--nameserver", self.dns.address().to_string()),
+            ("--dns01-resolvers", self.dns.address().to_string()),
             ("--probe-port", self.gateway.address().port().to_string()),
         ];
         flags.into_iter().map(|(flag, value)| format!("{flag}={value}")).collect()

@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
+use ingress_acme_actors::domain::challenge::Method;
 use ingress_acme_actors::domain::dns::txt::RecordName;
-use ingress_acme_actors::domain::issuance::Method;
 use ingress_acme_actors::domain::limits;
 use serde::Deserialize;
 use serde_json::Value;

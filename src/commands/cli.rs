@@ -10,6 +10,7 @@ mod ingresses;
 mod log_level;
 mod pause;
 mod reason;
+mod record;
 mod run;
 mod serving;
 mod shell;
@@ -31,6 +32,7 @@ pub use ingresses::{ExplainArgs, ListOutput, PlanArgs, RemoveOwnersArgs, RenewAr
 pub use log_level::LogLevelArgs;
 pub use pause::{PauseArgs, ResumeArgs};
 pub use reason::Reason;
+pub use record::{RecordArgs, RecordOutput};
 pub(crate) use run::contact;
 pub use run::{AdapterConfig, FallbackDirectory, RunArgs};
 pub use serving::ServingArgs;
@@ -79,6 +81,9 @@ pub enum Command {
     Rollover(RolloverArgs),
     /// Print the CAA record that locks a domain to this ACME account, and what is there now
     Caa(CaaArgs),
+    /// Print the DNS-PERSIST-01 record by which this ACME account proves a name, and what is there
+    /// now
+    Record(RecordArgs),
     /// Print the thumbprint of the ACME account's key, with which a load balancer can answer
     /// challenges itself
     Thumbprint(ThumbprintArgs),

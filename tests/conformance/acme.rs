@@ -17,6 +17,8 @@ mod chains;
 mod client;
 #[path = "acme/deviating.rs"]
 mod deviating;
+#[path = "acme/in_dns.rs"]
+mod in_dns;
 #[path = "acme/revocations.rs"]
 mod revocations;
 #[path = "acme/simulated.rs"]

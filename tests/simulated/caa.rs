@@ -55,6 +55,39 @@ async fn the_command_prints_the_locking_record_and_what_is_there_now() {
     assert!(cluster.simulated.end().await.unwrap().success());
 }
 
+async fn record(cluster: &Cluster, more: &[&str]) -> Said {
+    let world = cluster.simulated.world();
+    let (directory, nameserver) = (cluster.ca().directory_url(), world.dns().address().to_string());
+    let args = ["record", "*.example.com", "--namespace", "ingress-acme"];
+    let where_to = ["--acme-directory", &directory, "--nameserver", &nameserver];
+    cluster.runs(&[&args[..], &where_to[..], more].concat()).await
+}
+
+#[actix::test]
+async fn the_persistent_record_is_printed_with_what_the_present_ones_mean() {
+    let _alone = alone().await;
+    let cluster = Cluster::start().await;
+    cluster.add("shop").await;
+    let account = field(&cluster.account().await, "account.url").unwrap();
+    let zone = cluster.simulated.world().dns().zone().clone();
+    let name = "_validation-persist.example.com";
+    let bare = format!("{CAA_IDENTITY}; accounturi={account}");
+
+    let said = record(&cluster, &[]).await;
+    let expected = format!("{name}. IN TXT \"{bare}; policy=wildcard\"");
+    assert!(!said.success && said.words.contains(&expected), "{}", said.words);
+    assert!(said.words.contains("Now: no record"), "{}", said.words);
+
+    zone.add_txt(name, &bare);
+    let said = record(&cluster, &[]).await;
+    assert!(!said.success && said.words.contains("lacks policy=wildcard"), "{}", said.words);
+
+    zone.add_txt(name, &format!("{bare}; policy=wildcard"));
+    let said = record(&cluster, &["-o", "json"]).await;
+    assert!(said.success && said.words.contains("\"seen\": true"), "{}", said.words);
+    assert!(cluster.simulated.end().await.unwrap().success());
+}
+
 #[actix::test]
 async fn a_record_that_forbids_the_ca_costs_no_order_and_one_of_this_account_does_not() {
     let _alone = alone().await;

@@ -8,9 +8,9 @@ use tracing::debug;
 
 use super::job_runner::JobRunner;
 use crate::domain::caa::{CaaSet, Issuer, Permission};
+use crate::domain::challenge::Method;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::issuance::Method;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::scheduler::Job;
@@ -68,8 +68,9 @@ fn refusal(
 ) -> Option<(DnsName, String)> {
     let Permission::Forbidden(why) = found.permission(issuer, &host, method) else { return None };
     let ca = issuer.domains.first()?;
+    let tag = if host.is_wildcard() { "issuewild" } else { "issue" };
     let detail = format!(
-        "the CAA record of {} ({}) does not let {ca} issue for {host}: {why}. Add the record 0 issue \"{ca}\" there, or \
+        "the CAA record of {} ({}) does not let {ca} issue for {host}: {why}. Add the record 0 {tag} \"{ca}\" there, or \
          remove what forbids it, then annotate the Ingress with ingress-acme.dev/renew. The CA was not asked",
         found.domain,
         found.shown(),

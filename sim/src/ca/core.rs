@@ -18,7 +18,7 @@ use super::issuing::Signing;
 use super::jws::{self, Jwk, Jws, Signer};
 use super::limits::{Limits, Meter};
 use super::names::Policy;
-use super::orders::{Authorization, Orders, Reuse};
+use super::orders::{Authorization, Kind, Orders, Reuse};
 use super::problem::Problem;
 use super::profiles::Profile;
 
@@ -95,9 +95,11 @@ struct KeyChange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Validation {
     pub(super) authorization: AuthorizationId,
+    pub(super) kind: Kind,
+    /// Name to validate; that of a wildcard has its label.
     pub(super) name: String,
     pub(super) token: String,
-    /// Key authorization expected from the host (RFC 8555 §8.1).
+    /// Key authorization (RFC 8555 §8.1).
     pub(super) answer: String,
 }
 
@@ -214,13 +216,15 @@ impl Core {
     pub(super) fn respond(
         &mut self,
         account: AccountId,
-        id: AuthorizationId,
+        (id, kind): (AuthorizationId, Kind),
         now: Timestamp,
     ) -> Result<(Authorization, Option<Validation>), Problem> {
         let thumbprint = &self.accounts.active(account)?.thumbprint;
-        let (authorization, begins) = self.orders.authorizations.respond(account, id, now)?;
+        let (authorization, begins) =
+            self.orders.authorizations.respond(account, (id, kind), now)?;
         let validation = begins.then(|| Validation {
             authorization: id,
+            kind,
             name: authorization.name.to_string(),
             token: authorization.token.clone(),
             answer: format!("{}.{thumbprint}", authorization.token),
@@ -228,7 +232,7 @@ impl Core {
         Ok((authorization.clone(), validation))
     }
 
-    /// Records the result of an HTTP validation; a CAA record can still make a passed one fail.
+    /// Records the result of a validation; a CAA record can still make a passed one fail.
     pub(super) fn validated(
         &mut self,
         validation: &Validation,

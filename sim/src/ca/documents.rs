@@ -8,20 +8,18 @@ use super::certificates::Window;
 use super::core::OrderView;
 use super::ids::OrderId;
 use super::ids::Serial;
-use super::orders::{Authorization, Challenge, Validity};
+use super::names::base;
+use super::orders::{Authorization, Challenge, Kind, Validity};
 use super::profiles::PROFILES;
 
 /// Name of the CA in CAA records (RFC 8659).
 pub const CAA_IDENTITY: &str = "ca.example";
 
-/// The challenge type that the CA validates.
-pub(super) const HTTP_01: &str = "http-01";
-/// A challenge type no client implements (draft-ietf-acme-dns-persist); clients must skip it.
-pub(super) const UNKNOWN_CHALLENGE: &str = "dns-persist-01";
-/// More challenge types that the CA offers and does not validate: RFC 8737, drafts (of
-/// draft-ietf-acme-dns-account-label and draft-acme-device-attest), and one of nobody.
-const OTHER_CHALLENGES: [&str; 4] =
-    ["tls-alpn-01", "dns-account-01", "device-attest-01", "future-01"];
+/// A challenge type no client implements (draft-ietf-acme-dns-account-label); clients must skip it.
+const UNKNOWN_CHALLENGE: &str = "dns-account-01";
+/// More challenge types that the CA offers and does not validate: RFC 8737, a draft
+/// (draft-acme-device-attest), and one of nobody.
+const OTHER_CHALLENGES: [&str; 3] = ["tls-alpn-01", "device-attest-01", "future-01"];
 
 /// Form of the authorization objects.
 #[derive(Clone, Copy, Debug, Default)]
@@ -132,39 +130,53 @@ impl Urls {
         form: AuthorizationForm,
         now: Timestamp,
     ) -> Value {
-        let mut kinds = vec![HTTP_01];
-        if of.challenge == Challenge::Pending {
+        let mut kinds: Vec<&str> = match of.tried {
+            Some(tried) => vec![tried.name()],
+            None => of.offered().iter().map(|kind| kind.name()).collect(),
+        };
+        if of.tried.is_none() {
             kinds.push(UNKNOWN_CHALLENGE);
             if form.unknown_challenges {
                 kinds.extend(OTHER_CHALLENGES);
                 fastrand::Rng::with_seed(form.seed ^ of.id).shuffle(&mut kinds);
             }
         }
-        let challenges: Vec<Value> = kinds.iter().map(|kind| self.challenge(of, kind)).collect();
+        let challenges: Vec<Value> = kinds.iter().map(|kind| self.any(of, kind)).collect();
         let validity = of.validity(now);
         let processes = form.processing && of.challenge == Challenge::Processing;
         let processes = processes && validity == Validity::Pending;
-        json!({
-            "identifier": identifier(&of.name),
+        let mut document = json!({
+            "identifier": identifier(base(&of.name)),
             "status": if processes { "processing" } else { validity.name() },
             "expires": seconds(of.expires),
             "challenges": challenges,
-        })
+        });
+        if of.is_wildcard() {
+            document["wildcard"] = true.into();
+        }
+        document
+    }
+
+    /// Challenge object of any type.
+    fn any(&self, of: &Authorization, kind: &str) -> Value {
+        if let Some(kind) = Kind::of(kind) {
+            return self.challenge(of, kind);
+        }
+        let (url, token) = (self.challenge_url(of, kind), &of.token);
+        let status = if kind == "future-01" { "queued" } else { "pending" };
+        json!({ "type": kind, "url": url, "status": status, "token": token })
     }
 
     /// Challenge object (RFC 8555 §7.1.5).
-    pub(super) fn challenge(&self, of: &Authorization, kind: &str) -> Value {
-        let url = self.challenge_url(of, kind);
-        if OTHER_CHALLENGES.contains(&kind) {
-            let status = if kind == "future-01" { "queued" } else { "pending" };
-            return json!({ "type": kind, "url": url, "status": status, "token": of.token });
+    pub(super) fn challenge(&self, of: &Authorization, kind: Kind) -> Value {
+        let (url, status) = (self.challenge_url(of, kind.name()), of.challenge.name());
+        let mut document = json!({ "type": kind.name(), "url": url, "status": status });
+        if kind == Kind::DnsPersist01 {
+            document["issuer-domain-names"] = json!([CAA_IDENTITY]);
+            document["accounturi"] = self.account_url(of.account).into();
+        } else {
+            document["token"] = of.token.clone().into();
         }
-        if kind != HTTP_01 {
-            let issuers = json!(["ca.example.com"]);
-            return json!({ "type": kind, "url": url, "status": "pending", "issuer-domain-names": issuers });
-        }
-        let status = of.challenge.name();
-        let mut document = json!({ "type": kind, "url": url, "status": status, "token": of.token });
         match &of.challenge {
             Challenge::Valid(at) => document["validated"] = seconds(*at).into(),
             Challenge::Invalid(problem) => document["error"] = problem.document(),

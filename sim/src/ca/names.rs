@@ -42,6 +42,10 @@ impl Policy {
     pub(super) fn check(&self, asked: &[String]) -> Result<Names, Problem> {
         let names: BTreeSet<String> = asked.iter().map(|name| name.to_ascii_lowercase()).collect();
         let refused = |name: &String| self.refusal(name).map(|problem| (name.clone(), problem));
+        if let Some(name) = names.iter().find(|name| is_redundant(name, &names)) {
+            let what = "is redundant with a wildcard domain in the same request. Remove one or the other from the certificate request.";
+            return Err(Problem::malformed(format!("Domain name {name:?} {what}")));
+        }
         let refused: Vec<_> = names.iter().filter_map(refused).collect();
         match Problem::of_names("Invalid identifiers requested", refused) {
             Some(problem) => Err(problem),
@@ -52,10 +56,7 @@ impl Policy {
     fn refusal(&self, name: &str) -> Option<Problem> {
         let (kind, why) = match ill_formed(name) {
             Some(why) => ("malformed", why),
-            None if name.starts_with("*.") => {
-                ("rejectedIdentifier", "No challenge type for wildcard names is offered")
-            }
-            None if covers(&self.forbidden, name) => (
+            None if covers(&self.forbidden, base(name)) => (
                 "rejectedIdentifier",
                 "The ACME server refuses to issue a certificate for this domain name, because it is forbidden by policy",
             ),
@@ -84,8 +85,19 @@ fn covers(names: &BTreeSet<String>, name: &str) -> bool {
     false
 }
 
+/// The name without the label `*`, if it is a wildcard.
+pub(super) fn base(name: &str) -> &str {
+    name.strip_prefix("*.").unwrap_or(name)
+}
+
+/// Whether the wildcard above the name is in the same order, as Boulder refuses it.
+fn is_redundant(name: &str, names: &BTreeSet<String>) -> bool {
+    let above = name.split_once('.').filter(|(first, _)| *first != "*");
+    above.is_some_and(|(_, parent)| names.contains(&format!("*.{parent}")))
+}
+
 fn ill_formed(name: &str) -> Option<&'static str> {
-    let labels: Vec<&str> = name.strip_prefix("*.").unwrap_or(name).split('.').collect();
+    let labels: Vec<&str> = base(name).split('.').collect();
     let bad = |octet: u8| !(octet.is_ascii_alphanumeric() || octet == b'-');
     if name.len() > 253 {
         Some("Domain name is longer than 253 bytes")
@@ -133,15 +145,25 @@ mod tests {
     }
 
     #[test]
-    fn forbidden_names_and_wildcards_are_rejected_each_by_name() {
+    fn forbidden_names_are_rejected_each_by_name() {
         let mut policy = Policy::default();
         policy.forbidden.insert("example.org".to_owned());
-        let refused = check(&policy, &["a.example.com", "a.example.org", "*.example.com"]);
+        let refused = check(&policy, &["a.example.com", "a.b.example.org", "*.example.org"]);
         let refused = refused.unwrap_err();
         assert_eq!((refused.kind, refused.status), ("rejectedIdentifier", 400));
         let names: Vec<_> = refused.about.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["*.example.com", "a.example.org"]);
+        assert_eq!(names, ["*.example.org", "a.b.example.org"]);
         assert!(check(&policy, &["example.com"]).is_ok());
+    }
+
+    #[test]
+    fn a_wildcard_stands_beside_its_domain_and_not_beside_what_it_covers() {
+        let check = |names: &[&str]| check(&Policy::default(), names).map_err(|why| why.kind);
+        assert!(check(&["*.example.com", "example.com", "a.b.example.com"]).is_ok());
+        assert_eq!(check(&["*.example.com", "a.example.com"]), Err("malformed"));
+        for bad in ["*", "*.com", "*.*.example.com", "a.*.example.com"] {
+            assert_eq!(check(&[bad]), Err("malformed"), "{bad}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::names::{Names, SetId};
 use super::problem::Problem;
 use super::profiles::Profile;
 
-pub(super) use authorization::{Authorization, Challenge, Reuse, Validity};
+pub(super) use authorization::{Authorization, Challenge, Kind, Reuse, Validity};
 
 use authorization::Authorizations;
 

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::core::{Core, Validation};
-use super::documents::{AuthorizationForm, HTTP_01, Urls, renewal_info};
+use super::documents::{AuthorizationForm, Urls, renewal_info};
 use super::nonces::Nonces;
 use super::problem::Problem;
 use super::target::Target;
@@ -192,13 +192,13 @@ impl Shell {
         target: Target<'_>,
         request: &Request,
     ) -> Result<Answer, Problem> {
-        let Target::Challenge(account, id, _) = target else { return outcome };
+        let Target::Challenge(account, id, Some(kind)) = target else { return outcome };
         let begun = locked(&self.validating).remove(&id);
         let Some(begun) = begun else { return outcome };
         _ = begun.await; // a validation that panics leaves the challenge as it is
         let (core, urls) = (locked(&self.core), urls(request));
         let authorization = core.orders.authorizations.get(account, id, self.clock.now())?;
-        let document = urls.challenge(authorization, HTTP_01);
+        let document = urls.challenge(authorization, kind);
         Ok(Answer::json(200, document).link(&urls.authorization_url(account, id), "up"))
     }
 
@@ -210,7 +210,8 @@ impl Shell {
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
-            let outcome = shell.validator.validate(&validation, &account_url).await;
+            let outcome =
+                shell.validator.validate(&validation, &account_url, shell.clock.now()).await;
             let now = shell.clock.now();
             locked(&shell.core).validated(&validation, outcome, now);
         });

@@ -1,9 +1,9 @@
 //! Paths of the CA and the resources they name.
 
 use super::accounts::AccountId;
-use super::documents::HTTP_01;
 use super::ids::Serial;
 use super::ids::{AuthorizationId, OrderId};
+use super::orders::Kind;
 
 /// Resource named by a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +21,8 @@ pub(super) enum Target<'a> {
     Order(AccountId, OrderId),
     Finalize(AccountId, OrderId),
     Authorization(AccountId, AuthorizationId),
-    /// The flag is true for HTTP-01, the only supported type.
-    Challenge(AccountId, AuthorizationId, bool),
+    /// `None` is a type that the CA does not validate.
+    Challenge(AccountId, AuthorizationId, Option<Kind>),
     /// The flag is true for the alternate chain.
     Certificate(Serial, bool),
     Nothing,
@@ -53,7 +53,7 @@ impl<'a> Target<'a> {
                 Self::Authorization(account.parse().ok()?, id.parse().ok()?)
             }
             ["acme", "chall", account, id, kind] => {
-                Self::Challenge(account.parse().ok()?, id.parse().ok()?, kind == HTTP_01)
+                Self::Challenge(account.parse().ok()?, id.parse().ok()?, Kind::of(kind))
             }
             ["acme", "cert", serial] => Self::Certificate(Serial::parse(serial)?, false),
             ["acme", "cert", serial, "1"] => Self::Certificate(Serial::parse(serial)?, true),
@@ -92,8 +92,11 @@ mod tests {
         assert_eq!(Target::of("/directory"), Target::Directory);
         assert_eq!(Target::of("/acme/order/1/7"), Target::Order(1, 7));
         assert_eq!(Target::of("/acme/order/1/seven"), Target::Nothing);
-        assert_eq!(Target::of("/acme/chall/1/7/http-01"), Target::Challenge(1, 7, true));
-        assert_eq!(Target::of("/acme/chall/1/7/dns-persist-01"), Target::Challenge(1, 7, false));
+        assert_eq!(
+            Target::of("/acme/chall/1/7/http-01"),
+            Target::Challenge(1, 7, Some(Kind::Http01))
+        );
+        assert_eq!(Target::of("/acme/chall/1/7/dns-account-01"), Target::Challenge(1, 7, None));
         let serial = Serial::new(5);
         let path = format!("/acme/cert/{serial}/1");
         assert_eq!(Target::of(&path), Target::Certificate(serial, true));

@@ -1,10 +1,12 @@
-//! HTTP-01 validation (RFC 8555 §8.3): requests to hosts and the wording of failures.
+//! Validation of names: over HTTP (RFC 8555 §8.3), with requests to hosts and the wording of
+//! failures, or in DNS.
 //!
 //! Names are resolved with the simulated DNS zone, as a resolver that validates DNSSEC; the
 //! validation port replaces port 80 of every host. The network of the CA asks first, then the
 //! remote networks, then the CAA records are looked up.
 
 mod caa;
+mod in_dns;
 mod networks;
 
 use std::error::Error;
@@ -13,10 +15,13 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::header::{HOST, LOCATION};
 use reqwest::{Client, StatusCode, Url};
 
 use super::core::Validation;
+use super::names::base;
+use super::orders::Kind;
 use super::problem::Problem;
 use crate::SimError;
 use crate::dns::{NOBODY, Record, Trouble, Zone};
@@ -25,6 +30,10 @@ use crate::exchange::{Body, InProcess, Request, Response};
 use networks::Network;
 pub(super) use networks::Networks;
 
+/// Label before a name for DNS-01 (RFC 8555 §8.4).
+const CHALLENGE: &str = "_acme-challenge";
+/// Label before a name for DNS-PERSIST-01.
+const PERSISTENT: &str = "_validation-persist";
 /// Largest number of redirects followed.
 const REDIRECTS: usize = 10;
 /// Largest part of an answer that is read, in bytes.
@@ -89,19 +98,45 @@ impl Validator {
         Self { wire: Wire::InProcess(hosts, patience), zone, networks }
     }
 
-    /// Checks that the host returns the key authorization to every network, but for those that the
-    /// quorum may miss, and that its CAA records let this account have a certificate.
+    /// Checks that every network sees the answer to the challenge, but for those that the quorum
+    /// may miss, and that its CAA records let this account have a certificate.
     pub(super) async fn validate(
         &self,
         wanted: &Validation,
         account_url: &str,
+        now: Timestamp,
     ) -> Result<(), Problem> {
-        self.validate_from(Network::Own, wanted).await?;
-        self.networks.corroborate(|network| self.validate_from(network, wanted)).await?;
-        caa::check(&self.zone, &wanted.name, account_url)
+        let from = async |network| match wanted.kind {
+            Kind::Http01 => self.over_http(network, wanted).await,
+            Kind::Dns01 => in_dns::challenge(&self.texts(network, wanted, CHALLENGE)?, wanted),
+            Kind::DnsPersist01 => {
+                let records = self.texts(network, wanted, PERSISTENT)?.1;
+                in_dns::persistent(&records, &wanted.name, account_url, now)
+            }
+        };
+        from(Network::Own).await?;
+        self.networks.corroborate(from).await?;
+        caa::check(&self.zone, (&wanted.name, wanted.kind), account_url)
     }
 
-    async fn validate_from(&self, network: Network, wanted: &Validation) -> Result<(), Problem> {
+    /// The name with this label before it, and its TXT records.
+    fn texts(
+        &self,
+        network: Network,
+        wanted: &Validation,
+        label: &str,
+    ) -> Result<(String, Vec<String>), Problem> {
+        let domain = base(&wanted.name);
+        let name = format!("{label}.{domain}");
+        if self.networks.is_blocked(network, domain) {
+            let detail = format!("DNS problem: query timed out looking up TXT for {name}");
+            return Err(Problem::new(400, "dns", detail));
+        }
+        let found = self.zone.txt_validated(&name).map_err(|trouble| dns(trouble, "TXT", &name))?;
+        Ok((name, found))
+    }
+
+    async fn over_http(&self, network: Network, wanted: &Validation) -> Result<(), Problem> {
         let Validation { name, token, answer, .. } = wanted;
         let url = format!("http://{name}/.well-known/acme-challenge/{token}");
         let mut url = Url::parse(&url).map_err(|wrong| Problem::malformed(wrong.to_string()))?;
@@ -268,6 +303,7 @@ mod tests {
         let validator = Validator::new(Zone::default(), port, SOON, Networks::new(0)).unwrap();
         let wanted = Validation {
             authorization: 1,
+            kind: Kind::Http01,
             name: "a.example.com".to_owned(),
             token: "token".to_owned(),
             answer: "token.thumbprint".to_owned(),
@@ -285,7 +321,7 @@ mod tests {
             std::future::pending::<()>().await;
         };
         let outcome = tokio::select! {
-            outcome = validator.validate(&wanted, "account") => outcome,
+            outcome = validator.validate(&wanted, "account", Timestamp::UNIX_EPOCH) => outcome,
             () = serve => unreachable!("it waits for ever"),
         };
         (outcome, asked)

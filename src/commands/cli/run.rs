@@ -109,7 +109,8 @@ pub struct RunArgs {
     #[arg(long, env = "INGRESS_ACME_DNS01_RESOLVERS", value_name = "ADDR[:PORT]", value_delimiter = ',',
           value_parser = nameserver)]
     pub dns01_resolvers: Vec<SocketAddr>,
-    /// Prove names by DNS-PERSIST-01 records where there are any (an Internet-Draft)
+    /// Prove names by DNS-PERSIST-01 records where there are any (an Internet-Draft). `ingress-acme
+    /// record` prints them
     #[arg(long = "dns-persist-01", env = "INGRESS_ACME_DNS_PERSIST_01", default_value_t = false, action = clap::ArgAction::Set,
           num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     pub dns_persist_01: bool,

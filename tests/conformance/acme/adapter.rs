@@ -128,7 +128,7 @@ pub(crate) fn count(requests: &Requests, endpoint: &str) -> usize {
 }
 
 pub(crate) fn names(hosts: &[&str]) -> BTreeSet<DnsName> {
-    hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect()
+    hosts.iter().map(|host| DnsName::parse_certified(host).unwrap()).collect()
 }
 
 /// Polls the order until the status is neither `Pending` nor `Processing`.

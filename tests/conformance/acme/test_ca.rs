@@ -214,6 +214,34 @@ impl<'a> TestCa<'a> {
         }
     }
 
+    /// Adds a TXT record beside others of the name.
+    pub(crate) async fn add_txt(&self, name: &str, value: &str) {
+        match &self.simulated {
+            Some(simulated) => simulated.zone.add_txt(name, value),
+            None => self.world().add_txt(name, value).await.unwrap(),
+        }
+    }
+
+    /// Removes all TXT records of the name.
+    pub(crate) async fn clear_txt(&self, name: &str) {
+        match &self.simulated {
+            Some(simulated) => {
+                for value in simulated.zone.txt(name).unwrap() {
+                    simulated.zone.remove_txt(name, &value);
+                }
+            }
+            None => self.world().clear_txt(name).await.unwrap(),
+        }
+    }
+
+    /// Sets the CNAME record of the name.
+    pub(crate) async fn set_alias(&self, name: &str, target: &str) {
+        match &self.simulated {
+            Some(simulated) => simulated.zone.set_alias(name, Some(target)),
+            None => self.world().set_alias(name, target).await.unwrap(),
+        }
+    }
+
     /// Creates a client with a new key.
     pub(crate) async fn client(&self) -> Client {
         Client::new(&self.directory(), &self.trust()).await

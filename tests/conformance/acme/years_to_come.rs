@@ -127,7 +127,7 @@ async fn challenges_of_unknown_types_stand_in_any_order_which_the_seed_decides()
             let (_, authorization, _) = client.challenge(&order).await;
             let challenges = authorization["challenges"].as_array().unwrap().iter();
             let kinds: Vec<&str> = challenges.map(|one| one["type"].as_str().unwrap()).collect();
-            assert_eq!(kinds.len(), 6);
+            assert_eq!(kinds.len(), 7);
             places.push(kinds.iter().position(|kind| *kind == "http-01").unwrap());
         }
         places

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use reqwest::Client;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::binaries::Binaries;
@@ -86,6 +86,36 @@ impl Dns {
         let url = format!("http://{}/add-a", self.management.address());
         let record = json!({ "host": host, "addresses": [address] });
         http.post(url).json(&record).send().await?.error_for_status().map(drop)
+    }
+
+    /// Adds a TXT record beside others of the name.
+    pub(crate) async fn add_txt(
+        &self,
+        http: &Client,
+        host: &str,
+        value: &str,
+    ) -> Result<(), reqwest::Error> {
+        self.manage(http, "set-txt", &json!({ "host": host, "value": value })).await
+    }
+
+    /// Removes all TXT records of the name.
+    pub(crate) async fn clear_txt(&self, http: &Client, host: &str) -> Result<(), reqwest::Error> {
+        self.manage(http, "clear-txt", &json!({ "host": host })).await
+    }
+
+    /// Sets the CNAME record of the name.
+    pub(crate) async fn set_alias(
+        &self,
+        http: &Client,
+        host: &str,
+        target: &str,
+    ) -> Result<(), reqwest::Error> {
+        self.manage(http, "set-cname", &json!({ "host": host, "target": target })).await
+    }
+
+    async fn manage(&self, http: &Client, to: &str, record: &Value) -> Result<(), reqwest::Error> {
+        let url = format!("http://{}/{to}", self.management.address());
+        http.post(url).json(record).send().await?.error_for_status().map(drop)
     }
 
     /// Process ID.

@@ -314,6 +314,21 @@ impl World {
         self.servers.dns.resolve(&self.setup.http, host, address).await
     }
 
+    /// Adds a TXT record beside others of the name.
+    pub async fn add_txt(&self, host: &str, value: &str) -> Result<(), reqwest::Error> {
+        self.servers.dns.add_txt(&self.setup.http, host, value).await
+    }
+
+    /// Removes all TXT records of the name.
+    pub async fn clear_txt(&self, host: &str) -> Result<(), reqwest::Error> {
+        self.servers.dns.clear_txt(&self.setup.http, host).await
+    }
+
+    /// Sets the CNAME record of the name.
+    pub async fn set_alias(&self, host: &str, target: &str) -> Result<(), reqwest::Error> {
+        self.servers.dns.set_alias(&self.setup.http, host, target).await
+    }
+
     /// Whether the CA serves its directory, but hangs on requests that need its database. Takes up
     /// to 13 s; a paused or ended CA is not wedged.
     pub async fn ca_is_wedged(&self) -> bool {

@@ -56,7 +56,8 @@ fn open(core: &mut Core, account: AccountId, names: &[&str], now: Timestamp) -> 
 /// Passes all authorizations of an order.
 fn pass(core: &mut Core, view: &OrderView, now: Timestamp) {
     for id in &view.order.authorizations {
-        let validation = core.respond(view.order.wanted.account, *id, now).unwrap().1;
+        let validation =
+            core.respond(view.order.wanted.account, (*id, Kind::Http01), now).unwrap().1;
         if let Some(validation) = validation {
             core.validated(&validation, Ok(()), now);
         }
@@ -273,7 +274,11 @@ fn a_failed_validation_is_reported_in_the_authorization_and_counted() {
     let mut core = core_with(|settings| settings.limits.failures = failures);
     let (account, now) = (register(&mut core, 1), start());
     let view = open(&mut core, account, &["a.example.com"], now);
-    let validation = core.respond(account, view.order.authorizations[0], now).unwrap().1.unwrap();
+    let validation = core
+        .respond(account, (view.order.authorizations[0], Kind::Http01), now)
+        .unwrap()
+        .1
+        .unwrap();
     assert!(validation.answer.starts_with(&format!("{}.", validation.token)));
     core.validated(&validation, Err(Problem::unauthorized("no")), now);
     assert_eq!(core.order(account, view.order.id, now).unwrap().status, Status::Invalid);

@@ -13,6 +13,29 @@ use super::super::problem::Problem;
 use super::super::profiles::Profile;
 use super::span;
 
+/// Types of challenges that the CA validates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::ca) enum Kind {
+    Http01,
+    Dns01,
+    /// draft-ietf-acme-dns-persist.
+    DnsPersist01,
+}
+
+impl Kind {
+    pub(in crate::ca) fn name(self) -> &'static str {
+        match self {
+            Self::Http01 => "http-01",
+            Self::Dns01 => "dns-01",
+            Self::DnsPersist01 => "dns-persist-01",
+        }
+    }
+
+    pub(in crate::ca) fn of(name: &str) -> Option<Self> {
+        [Self::Http01, Self::Dns01, Self::DnsPersist01].into_iter().find(|kind| kind.name() == name)
+    }
+}
+
 /// State of the challenge (RFC 8555 §7.1.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::ca) enum Challenge {
@@ -72,9 +95,11 @@ pub(in crate::ca) struct Authorization {
     pub(in crate::ca) id: AuthorizationId,
     pub(in crate::ca) account: AccountId,
     pub(in crate::ca) name: Box<str>,
-    /// Token of the http-01 challenge.
+    /// Token of all its challenges, as at Let's Encrypt.
     pub(in crate::ca) token: String,
     pub(in crate::ca) challenge: Challenge,
+    /// Type of the challenge to which the client has responded.
+    pub(in crate::ca) tried: Option<Kind>,
     pub(in crate::ca) expires: Timestamp,
     deactivated: bool,
     /// Profile that determines the expiry once valid.
@@ -84,6 +109,17 @@ pub(in crate::ca) struct Authorization {
 }
 
 impl Authorization {
+    /// Types of challenges that are offered: for a wildcard those in DNS (Baseline Requirements
+    /// §3.2.2.4).
+    pub(in crate::ca) fn offered(&self) -> &'static [Kind] {
+        let all = &[Kind::Http01, Kind::Dns01, Kind::DnsPersist01];
+        if self.is_wildcard() { &all[1..] } else { all }
+    }
+
+    pub(in crate::ca) fn is_wildcard(&self) -> bool {
+        self.name.starts_with("*.")
+    }
+
     pub(in crate::ca) fn validity(&self, now: Timestamp) -> Validity {
         match &self.challenge {
             Challenge::Invalid(_) => Validity::Invalid,
@@ -157,6 +193,7 @@ impl Authorizations {
             name: name.into(),
             token: BASE64URL.encode(token),
             challenge: Challenge::Pending,
+            tried: None,
             expires: now + span(profile.pending),
             deactivated: false,
             profile,
@@ -171,7 +208,7 @@ impl Authorizations {
     pub(in crate::ca) fn respond(
         &mut self,
         account: AccountId,
-        id: AuthorizationId,
+        (id, kind): (AuthorizationId, Kind),
         now: Timestamp,
     ) -> Result<(&Authorization, bool), Problem> {
         let validity = self.get(account, id, now)?.validity(now);
@@ -181,7 +218,12 @@ impl Authorizations {
             (Validity::Valid, _) | (Validity::Pending, Challenge::Processing) => {
                 Ok((authorization, false))
             }
+            (Validity::Pending, _) if !authorization.offered().contains(&kind) => {
+                let detail = "Unable to update challenge :: challenge type is not enabled";
+                Err(Problem::malformed(detail))
+            }
             (Validity::Pending, _) => {
+                authorization.tried = Some(kind);
                 authorization.challenge = Challenge::Processing;
                 Ok((authorization, true))
             }

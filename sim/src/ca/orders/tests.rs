@@ -23,7 +23,7 @@ fn status(orders: &Orders, id: OrderId, now: Timestamp) -> Status {
 
 fn validate(orders: &mut Orders, id: OrderId, outcome: &Result<(), Problem>, now: Timestamp) {
     for authorization in orders.get(1, id).unwrap().authorizations.clone() {
-        _ = orders.authorizations.respond(1, authorization, now);
+        _ = orders.authorizations.respond(1, (authorization, Kind::Http01), now);
         orders.authorizations.validated(authorization, outcome.clone(), now);
     }
 }
@@ -93,13 +93,16 @@ fn a_challenge_is_accepted_once() {
     let id = open(&mut orders, &["a.example.com"], now);
     let authorization = orders.get(1, id).unwrap().authorizations[0];
     let begins = |orders: &mut Orders| {
-        orders.authorizations.respond(1, authorization, now).map(|(_, begins)| begins)
+        orders
+            .authorizations
+            .respond(1, (authorization, Kind::Http01), now)
+            .map(|(_, begins)| begins)
     };
     assert_eq!(begins(&mut orders), Ok(true));
     assert_eq!(begins(&mut orders), Ok(false));
     orders.authorizations.validated(authorization, Err(Problem::unauthorized("no")), now);
     assert_eq!(begins(&mut orders).unwrap_err().kind, "malformed");
-    assert!(orders.authorizations.respond(2, authorization, now).is_err());
+    assert!(orders.authorizations.respond(2, (authorization, Kind::Http01), now).is_err());
 }
 
 #[test]

@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::super::accounts::AccountId;
 use super::super::core::{AccountChange, Core, NewAccount, Revoker};
-use super::super::documents::{AuthorizationForm, HTTP_01, UNKNOWN_CHALLENGE, Urls};
+use super::super::documents::{AuthorizationForm, Urls};
 use super::super::jws::{Jwk, Jws, Payload, Signer};
-use super::super::orders::{Authorization, Challenge, Status};
+use super::super::orders::{Authorization, Challenge, Kind, Status};
 use super::super::problem::Problem;
 use super::super::target::Target;
 use super::{Answer, Shell, locked, urls};
@@ -89,8 +89,8 @@ impl Shell {
                 Ok(Answer::chain(chain).link(&alternate, "alternate"))
             }
             Target::Authorization(_, id) => self.authorization(&mut core, &signed, id, &urls, now),
-            Target::Challenge(_, id, known) => {
-                self.challenge(&mut core, &signed, (id, known), &urls, now)
+            Target::Challenge(_, id, kind) => {
+                self.challenge(&mut core, &signed, (id, kind), &urls, now)
             }
             _ => self.order(&mut core, &signed, target, &urls, now),
         }
@@ -193,26 +193,24 @@ impl Shell {
         self: &Arc<Self>,
         core: &mut Core,
         signed: &Signed,
-        (id, known): (u64, bool),
+        (id, kind): (u64, Option<Kind>),
         urls: &Urls,
         now: Timestamp,
     ) -> Result<Answer, Problem> {
         let account = signed.account()?;
+        let kind = kind.ok_or_else(|| {
+            Problem::malformed("Unable to update challenge :: challenge type is not enabled")
+        })?;
         let authorization = if signed.payload.is_empty() {
             core.orders.authorizations.get(account, id, now)?.clone()
         } else {
             signed.payload.read::<Value>()?;
-            if !known {
-                let detail = "Unable to update challenge :: challenge type is not enabled";
-                return Err(Problem::malformed(detail));
-            }
-            let (authorization, begins) = core.respond(account, id, now)?;
+            let (authorization, begins) = core.respond(account, (id, kind), now)?;
             if let Some(validation) = begins {
                 self.begin(validation, urls.account_url(account));
             }
             authorization
         };
-        let kind = if known { HTTP_01 } else { UNKNOWN_CHALLENGE };
         let up = urls.authorization_url(account, id);
         let answer = Answer::json(200, urls.challenge(&authorization, kind)).link(&up, "up");
         Ok(answer.retry_after(self.wait(&authorization)))

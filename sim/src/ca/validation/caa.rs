@@ -3,13 +3,20 @@
 
 use hickory_proto::rr::rdata::CAA;
 
-use super::super::documents::{CAA_IDENTITY, HTTP_01};
+use super::super::documents::CAA_IDENTITY;
+use super::super::names::base;
+use super::super::orders::Kind;
 use super::{Problem, dns};
 use crate::dns::{Record, Zone};
 
 /// Checks the records of `name`, or of its closest parent that has any (RFC 8659 §3). A look-up
 /// that fails forbids issuance too (Baseline Requirements §3.2.2.8).
-pub(super) fn check(zone: &Zone, name: &str, account_url: &str) -> Result<(), Problem> {
+pub(super) fn check(
+    zone: &Zone,
+    (name, kind): (&str, Kind),
+    account_url: &str,
+) -> Result<(), Problem> {
+    let (name, wildcard) = (base(name), name.starts_with("*."));
     let about = |problem: Problem| {
         let detail = format!("While processing CAA for {name}: {}", problem.detail);
         Problem { detail, ..problem }
@@ -22,28 +29,32 @@ pub(super) fn check(zone: &Zone, name: &str, account_url: &str) -> Result<(), Pr
         if !records.is_empty() {
             let detail = format!("CAA record for {at} prevents issuance");
             let refused = about(Problem::new(403, "caa", detail));
-            return if allow(&records, account_url) { Ok(()) } else { Err(refused) };
+            let allowed = allow(&records, (wildcard, kind), account_url);
+            return if allowed { Ok(()) } else { Err(refused) };
         }
         domain = at.split_once('.').map(|(_, parent)| parent);
     }
     Ok(())
 }
 
-/// Whether the records let this account have a certificate that is no wildcard.
-fn allow(records: &[CAA], account_url: &str) -> bool {
+/// Whether the records let this account have a certificate. For a wildcard, `issuewild` replaces
+/// `issue` (RFC 8659 §4.3).
+fn allow(records: &[CAA], (wildcard, kind): (bool, Kind), account_url: &str) -> bool {
     let known = |one: &CAA| ["issue", "issuewild", "iodef"].contains(&tag(one).as_str());
     if records.iter().any(|one| one.issuer_critical && !known(one)) {
         return false;
     }
-    let mut issues = records.iter().filter(|one| tag(one) == "issue").peekable();
-    issues.peek().is_none() || issues.any(|one| allows(one, account_url))
+    let wild = wildcard && records.iter().any(|one| tag(one) == "issuewild");
+    let counts = if wild { "issuewild" } else { "issue" };
+    let mut issues = records.iter().filter(|one| tag(one) == counts).peekable();
+    issues.peek().is_none() || issues.any(|one| allows(one, kind, account_url))
 }
 
 fn tag(record: &CAA) -> String {
     record.tag.to_ascii_lowercase()
 }
 
-fn allows(issue: &CAA, account_url: &str) -> bool {
+fn allows(issue: &CAA, kind: Kind, account_url: &str) -> bool {
     let Ok((Some(domain), parameters)) = issue.value_as_issue() else { return false };
     let of = |wanted: &'static str| {
         let all = parameters.iter().filter(move |one| one.key().eq_ignore_ascii_case(wanted));
@@ -52,7 +63,7 @@ fn allows(issue: &CAA, account_url: &str) -> bool {
     domain.to_ascii().trim_end_matches('.').eq_ignore_ascii_case(CAA_IDENTITY)
         && of("accounturi").count() <= 1
         && of("accounturi").all(|account| account == account_url)
-        && of("validationmethods").all(|list| list.split(',').any(|one| one.trim() == HTTP_01))
+        && of("validationmethods").all(|list| list.split(',').any(|one| one.trim() == kind.name()))
 }
 
 #[cfg(test)]
@@ -66,7 +77,7 @@ mod tests {
     fn refusal(issue: &[Issue<'_>]) -> Option<Problem> {
         let zone = Zone::default();
         zone.set_caa("example.com", issue);
-        check(&zone, "a.example.com", ACCOUNT).err()
+        check(&zone, ("a.example.com", Kind::Http01), ACCOUNT).err()
     }
 
     #[test]
@@ -105,10 +116,10 @@ mod tests {
         let zone = Zone::default();
         zone.set_caa("example.com", &[(None, &[])]);
         zone.set_caa("a.example.com", &[(Some(CAA_IDENTITY), &[])]);
-        assert_eq!(check(&zone, "a.example.com", ACCOUNT), Ok(()));
-        assert_eq!(check(&zone, "b.example.com", ACCOUNT).unwrap_err().kind, "caa");
+        assert_eq!(check(&zone, ("a.example.com", Kind::Http01), ACCOUNT), Ok(()));
+        assert_eq!(check(&zone, ("b.example.com", Kind::Http01), ACCOUNT).unwrap_err().kind, "caa");
         zone.set("c.example.net", Some(Trouble::BogusCaa));
-        let problem = check(&zone, "c.example.net", ACCOUNT).unwrap_err();
+        let problem = check(&zone, ("c.example.net", Kind::Http01), ACCOUNT).unwrap_err();
         assert_eq!((problem.kind, problem.status), ("dns", 400));
         let words = "DNS problem: SERVFAIL looking up CAA for c.example.net - the domain's nameservers may be malfunctioning";
         assert!(problem.detail.ends_with(words), "{}", problem.detail);

@@ -22,12 +22,15 @@ pub struct Provider {
     pub(super) make: Make,
 }
 
+/// Makes the client of an account, by an adapter of ours.
+type MakeOwn = fn(&Credentials, &Cluster) -> Result<Box<dyn Writer>, String>;
+
 /// How the client of an account is made.
 pub(super) enum Make {
     /// By the library.
     Library(fn(&Credentials) -> dns_update::Result<DnsUpdater>),
     /// By an adapter of ours.
-    Own(fn(&Credentials, &Cluster) -> Result<Box<dyn Writer>, String>),
+    Own(MakeOwn),
     /// Not at all: the account grants zones for DNS-PERSIST-01.
     Nothing,
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::text;
 use crate::services::server::Asked;
-use crate::services::zone::{NAME, Record, SUB, ZONE, Zone};
+use crate::services::zone::{Record, SUB, ZONE, Zone};
 
 /// A record of an API that numbers records, with fields of these names.
 fn numbered(record: &Record, [name, value]: [&str; 2], (sub, quoted): (bool, bool)) -> Value {

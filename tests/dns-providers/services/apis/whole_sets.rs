@@ -173,11 +173,9 @@ pub(super) fn route53(zone: &mut Zone, asked: &Asked) -> Option<Value> {
                 .to_owned()
         }
         ("GET", [_, "hostedzone", "Z1", "rrset"]) => {
-            let records: String = zone
-                .values(NAME)
-                .iter()
-                .map(|value| format!("<ResourceRecord><Value>\"{value}\"</Value></ResourceRecord>"))
-                .collect();
+            let values = zone.values(NAME);
+            let each = |value| ["<ResourceRecord><Value>\"", value, "\"</Value></ResourceRecord>"];
+            let records: String = values.iter().map(String::as_str).flat_map(each).collect();
             let rrset = format!(
                 "<ResourceRecordSet><Name>{NAME}.</Name><Type>TXT</Type><TTL>60</TTL>\
                  <ResourceRecords>{records}</ResourceRecords></ResourceRecordSet>"

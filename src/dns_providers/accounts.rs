@@ -16,8 +16,9 @@ use kube::runtime::watcher;
 use tokio::sync::watch;
 use zeroize::Zeroize;
 
-use super::catalog::{Cluster, Provider};
+use super::catalog;
 use super::credentials::Credentials;
+use super::provider::Cluster;
 use super::records::{Account, DnsProviders, Lanes, Loaded};
 use crate::kubernetes::client::scope_watch::{ScopeWatch, Watched, Watching};
 
@@ -195,7 +196,7 @@ fn usable(
     let version = secret.metadata.resource_version.as_deref().unwrap_or_default();
     let account = account_secret::account(name, version, &data);
     let account = account.map_err(|wrong| wrong.to_string())?;
-    let provider = Provider::find(&account.provider).ok_or_else(|| {
+    let provider = catalog::find(&account.provider).ok_or_else(|| {
         format!("its provider `{}` is not known; docs/dns.md lists all", account.provider)
     })?;
     let credentials = Credentials::read(provider.keys, &data)?;

@@ -1,85 +1,29 @@
 //! The providers, with the keys of their accounts. `docs/dns.md` has the same table for readers,
 //! which a test compares with this one.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use ingress_acme_actors::domain::dns::account::PERSIST;
 use ingress_acme_actors::domain::limits;
-use ingress_acme_actors::ports::Clock;
+use ingress_acme_dns::dns_update;
 use ingress_acme_dns::dns_update::DnsUpdater;
 use ingress_acme_dns::dns_update::providers::azuredns::{AzureDnsConfig, AzureEnvironment};
 use ingress_acme_dns::dns_update::providers::google_cloud_dns::GoogleCloudDnsConfig;
 use ingress_acme_dns::dns_update::providers::route53::Route53Config;
-use ingress_acme_dns::{TxtClient, dns_update};
-use kube::Client;
 
 use super::acme_dns::AcmeDns;
-use super::credentials::Credentials;
-pub use super::credentials::Key;
 use super::external_dns::ExternalDns;
 use super::httpreq::HttpReq;
-use super::records::Writer;
+use super::provider::{Cluster, Key, Make, Provider};
 use super::rfc2136::Rfc2136;
 use super::webhook::Webhook;
 
 /// Deadline of one request of the library.
 const REQUEST: Option<Duration> = Some(limits::DNS_PROVIDER_REQUEST);
 
-/// A provider.
-pub struct Provider {
-    /// Value of the key `provider`.
-    pub name: &'static str,
-    /// Name in texts.
-    pub title: &'static str,
-    /// Keys of its accounts, beside those of all accounts.
-    pub keys: &'static [Key],
-    make: Make,
-}
-
-/// How the client of an account is made.
-enum Make {
-    /// By the library.
-    Library(fn(&Credentials) -> dns_update::Result<DnsUpdater>),
-    /// By an adapter of ours.
-    Own(fn(&Credentials, &Cluster) -> Result<Box<dyn Writer>, String>),
-    /// Not at all: the account grants zones for DNS-PERSIST-01.
-    Nothing,
-}
-
-/// What adapters of ours need: the operator's namespace, where some providers are objects, and the
-/// time.
-#[derive(Clone)]
-pub(super) struct Cluster {
-    pub(super) client: Client,
-    pub(super) namespace: String,
-    /// Clock of signatures.
-    pub(super) clock: Arc<dyn Clock + Send + Sync>,
-}
-
-impl Provider {
-    /// The provider with this name.
-    pub(super) fn find(name: &str) -> Option<&'static Self> {
-        PROVIDERS.iter().find(|provider| provider.name == name)
-    }
-
-    /// Makes the client of an account. Sends no request. `None` for an account that writes nothing.
-    pub(super) fn writer(
-        &self,
-        credentials: &Credentials,
-        cluster: &Cluster,
-    ) -> Result<Option<Box<dyn Writer>>, String> {
-        Ok(match self.make {
-            Make::Library(make) => {
-                // Without roots the library would panic.
-                super::http::client()?;
-                let made = make(credentials).map_err(|error| error.to_string())?;
-                Some(Box::new(TxtClient::new(made)))
-            }
-            Make::Own(make) => Some(make(credentials, cluster)?),
-            Make::Nothing => None,
-        })
-    }
+/// The provider with this name.
+pub(super) fn find(name: &str) -> Option<&'static Provider> {
+    PROVIDERS.iter().find(|provider| provider.name == name)
 }
 
 fn owned(value: Option<&str>) -> Option<String> {

@@ -122,8 +122,7 @@ fn gone(write: Write, record: &TxtRecord) -> PortError {
     let (TxtRecord { account, name, .. }, verb) = (record, write.verb());
     let detail = format!(
         "cannot {verb} the TXT record {name}: there is no DNS account {account} now; the log says why a Secret with the \
-         label {} cannot be used",
-        LABEL
+         label {LABEL} cannot be used"
     );
     PortError::permanent(FailureClass::Dns, detail)
 }

@@ -54,7 +54,7 @@ impl Webhook {
     }
 
     fn payload(&self, action: &str, record: &TxtRecord) -> Value {
-        let uid = format!("{:016x}", stable_hash(&format!("{} {}", record.name, record.value)));
+        let uid = format!("{:016x}", stable_hash(format!("{} {}", record.name, record.value)));
         json!({
             "apiVersion": API_VERSION,
             "kind": KIND,

@@ -6,6 +6,9 @@ use ingress_acme_actors::shared_expiries::SharedExpiries;
 
 use crate::{Accounts, permanent, record};
 
+/// A credential.
+const TOKEN: &str = "a-token-that-nobody-sees";
+
 /// A metric of the accounts, as it is scraped.
 fn counted(accounts: &Accounts, state: &str) -> u64 {
     let registry =
@@ -28,7 +31,24 @@ async fn an_edited_account_is_read_again_and_one_that_cannot_be_used_leaves_the_
     let is_all = |namespaces: &Namespaces| *namespaces == Namespaces::All;
     accounts.until(|read| read.get("persist").is_some_and(|one| is_all(&one.namespaces))).await;
 
-    let token = "a-token-that-nobody-sees";
+    write_unusable(&accounts).await;
+    accounts.write("last", &persist).await;
+    let read = accounts.until(|accounts| accounts.get("last").is_some()).await;
+    let names: Vec<_> = read.iter().map(|account| account.name.as_str()).collect();
+    assert_eq!(names, ["last", "persist"]);
+    assert_eq!((counted(&accounts, "usable"), counted(&accounts, "unusable")), (2, 5));
+
+    let good = [("provider", "cloudflare"), persist[1], ("api-token", TOKEN)];
+    accounts.write("no-token", &good).await;
+    accounts.until(|accounts| accounts.get("no-token").is_some()).await;
+    accounts.delete("no-token").await;
+    accounts.until(|accounts| accounts.get("no-token").is_none()).await;
+    assert_eq!((counted(&accounts, "usable"), counted(&accounts, "unusable")), (2, 4));
+}
+
+/// Writes five accounts that cannot be used.
+async fn write_unusable(accounts: &Accounts) {
+    let (persist, token) = ([("provider", PERSIST), ("zones", "example.com")], TOKEN);
     let unusable = [
         ("unknown", vec![("provider", "no-such"), persist[1]]),
         ("no-token", vec![("provider", "cloudflare"), persist[1]]),
@@ -51,18 +71,6 @@ async fn an_edited_account_is_read_again_and_one_that_cannot_be_used_leaves_the_
     for (name, keys) in &unusable {
         accounts.write(name, keys).await;
     }
-    accounts.write("last", &persist).await;
-    let read = accounts.until(|accounts| accounts.get("last").is_some()).await;
-    let names: Vec<_> = read.iter().map(|account| account.name.as_str()).collect();
-    assert_eq!(names, ["last", "persist"]);
-    assert_eq!((counted(&accounts, "usable"), counted(&accounts, "unusable")), (2, 5));
-
-    let good = [("provider", "cloudflare"), persist[1], ("api-token", token)];
-    accounts.write("no-token", &good).await;
-    accounts.until(|accounts| accounts.get("no-token").is_some()).await;
-    accounts.delete("no-token").await;
-    accounts.until(|accounts| accounts.get("no-token").is_none()).await;
-    assert_eq!((counted(&accounts, "usable"), counted(&accounts, "unusable")), (2, 4));
 }
 
 #[tokio::test]

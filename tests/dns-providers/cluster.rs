@@ -136,7 +136,7 @@ async fn write_to(client: Client, port: u16) {
                 "server 127.0.0.1 {port}\nkey hmac-sha256:acme {TSIG_SECRET}\nzone {ZONE}\nupdate delete {NAME} TXT\n"
             );
             for target in &targets {
-                script += &format!("update add {NAME} 60 TXT \"{target}\"\n");
+                script.extend(["update add ", NAME, " 60 TXT ", target, "\n"]);
             }
             let mut nsupdate = tokio::process::Command::new("nsupdate");
             nsupdate.stdin(std::process::Stdio::piped()).kill_on_drop(true);

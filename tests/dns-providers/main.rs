@@ -3,7 +3,7 @@
 //!
 //! - `accounts`: Secrets that are read, reloaded and refused.
 //! - `cluster`: providers that are objects of a cluster, on a real API server.
-//! - `name_servers`: BIND by RFC 2136, and `PowerDNS` by its API.
+//! - `name_servers`: BIND by RFC 2136, and PowerDNS by its API.
 //! - `protocols`: servers of lego's `httpreq` and of acme-dns.
 //! - `services`: providers that are services, each behind a stand-in for its API.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
@@ -59,7 +59,7 @@ pub(crate) struct Accounts {
     _server: Option<ApiServer>,
     admin: Client,
     pub(crate) metrics: Metrics,
-    accounts: watch::Receiver<Arc<DnsAccounts>>,
+    read: watch::Receiver<Arc<DnsAccounts>>,
     pub(crate) records: Rc<dyn DnsRecords>,
 }
 
@@ -77,8 +77,8 @@ impl Accounts {
     pub(crate) fn of(admin: Client, operator: Client, server: Option<ApiServer>) -> Self {
         let metrics = Metrics::default();
         let clock = Arc::new(SystemClock::default());
-        let (accounts, records) = dns_accounts(operator, NAMESPACE, clock, &metrics);
-        Self { _server: server, admin, metrics, accounts, records }
+        let (read, records) = dns_accounts(operator, NAMESPACE, clock, &metrics);
+        Self { _server: server, admin, metrics, read, records }
     }
 
     fn secrets(&self) -> Api<Secret> {
@@ -101,7 +101,7 @@ impl Accounts {
 
     /// Waits until the accounts are as wanted.
     pub(crate) async fn until(&self, wanted: impl Fn(&DnsAccounts) -> bool) -> Arc<DnsAccounts> {
-        let mut accounts = self.accounts.clone();
+        let mut accounts = self.read.clone();
         let waited = tokio::time::timeout(SOON, accounts.wait_for(|accounts| wanted(accounts)));
         waited.await.expect("the accounts change").unwrap().clone()
     }

@@ -87,7 +87,11 @@ async fn an_httpreq_server_is_told_name_and_value_and_its_errors_are_kept_apart(
         assert!(asked.whole.contains(login), "{}", asked.whole);
         assert!(!asked.whole.to_ascii_lowercase().contains("accept-encoding"), "{}", asked.whole);
     }
+    errors_are_kept_apart(&server, &accounts).await;
+}
 
+async fn errors_are_kept_apart(server: &Server, accounts: &Accounts) {
+    let value = record("one", ZONE, ZONE, "value-1");
     server.answers(401, "", format!("no access with {PASSWORD}"));
     let error = permanent(accounts.records.add(&value).await);
     assert!(

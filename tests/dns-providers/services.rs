@@ -8,7 +8,8 @@ mod zone;
 
 use std::process::Command;
 
-use ingress_acme::dns_providers::catalog::{Key, PROVIDERS};
+use ingress_acme::dns_providers::catalog::PROVIDERS;
+use ingress_acme::dns_providers::provider::Key;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;

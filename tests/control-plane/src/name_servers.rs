@@ -1,4 +1,4 @@
-//! Name servers whose zones a test changes: BIND by RFC 2136, and `PowerDNS` by its HTTP API.
+//! Name servers whose zones a test changes: BIND by RFC 2136, and PowerDNS by its HTTP API.
 //! Debian's packages bring both.
 
 use std::net::SocketAddr;
@@ -61,10 +61,9 @@ impl Bind {
         );
         for (name, records) in zones {
             directory.write(&format!("{name}.zone"), &zone(records))?;
-            config += &format!(
-                "zone \"{name}\" {{ type primary; file \"{name}.zone\"; \
-                 update-policy {{ grant {TSIG_KEY_NAME} zonesub TXT; }}; }};\n"
-            );
+            let policy = format!("update-policy {{ grant {TSIG_KEY_NAME} zonesub TXT; }}");
+            let file = format!("file \"{name}.zone\"");
+            config.extend(["zone \"", name, "\" { type primary; ", &file, "; ", &policy, "; };\n"]);
         }
         let config = directory.write("named.conf", &config)?;
         let process = Program {
@@ -100,7 +99,7 @@ impl Bind {
     }
 }
 
-/// `PowerDNS` with an SQLite database, and the API with [`API_KEY`].
+/// PowerDNS with a database of `SQLite`, and the API with [`API_KEY`].
 #[derive(Debug)]
 pub struct PowerDns {
     process: Process,
@@ -113,39 +112,15 @@ impl PowerDns {
     /// Starts the server with these zones. Each zone comes with its records.
     ///
     /// # Errors
-    /// A port, a file, SQLite or the server is not available.
+    /// A port, a file, `SQLite` or the server is not available.
     pub async fn start(zones: &[(&str, &str)]) -> Result<Self, StartError> {
         let directory = Directory::create()?;
         let reserve = || Port::reserve(&shared().join("ports"));
         let (port, api) = (reserve()?, reserve()?);
-        let (place, failed) = (directory.path().display().to_string(), StartError::io);
-        let database = format!("{place}/pdns.sqlite3");
-        let schema = "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql";
-        let made = Command::new("sqlite3").args([&database, &format!(".read {schema}")]).status();
-        let made = made.map_err(failed("run sqlite3"))?;
-        if !made.success() {
-            return Err(failed("make a database")(std::io::Error::other(made.to_string())));
-        }
-        let (number, api_number) = (port.address().port(), api.address().port());
-        let config = format!(
-            "launch=gsqlite3\ngsqlite3-database={database}\nlocal-address=127.0.0.1\n\
-             local-port={number}\napi=yes\napi-key={API_KEY}\nwebserver=yes\n\
-             webserver-address=127.0.0.1\nwebserver-port={api_number}\n\
-             webserver-allow-from=127.0.0.1\ndaemon=no\nguardian=no\nsocket-dir={place}\n\
-             cache-ttl=0\nquery-cache-ttl=0\nnegquery-cache-ttl=0\nzone-cache-refresh-interval=0\n"
-        );
-        directory.write("pdns.conf", &config)?;
+        let place = directory.path().display().to_string();
+        configure(&directory, port.address().port(), api.address().port())?;
         for (name, records) in zones {
-            let file = directory.write(&format!("{name}.zone"), &zone(records))?;
-            let load = Command::new("pdnsutil")
-                .args([&format!("--config-dir={place}"), "load-zone", *name])
-                .arg(file)
-                .output()
-                .map_err(failed("run pdnsutil"))?;
-            if !load.status.success() {
-                let words = String::from_utf8_lossy(&load.stderr).into_owned();
-                return Err(failed("load a zone")(std::io::Error::other(words)));
-            }
+            load(&directory, name, records)?;
         }
         let process = Program {
             name: "pdns_server".into(),
@@ -180,6 +155,44 @@ impl PowerDns {
     pub fn txt(&self, name: &str) -> Vec<String> {
         txt(self.address(), name)
     }
+}
+
+/// Makes an empty database and the configuration of PowerDNS.
+fn configure(directory: &Directory, number: u16, api_number: u16) -> Result<(), StartError> {
+    let (place, failed) = (directory.path().display().to_string(), StartError::io);
+    let database = format!("{place}/pdns.sqlite3");
+    let schema = "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql";
+    let made = Command::new("sqlite3").args([&database, &format!(".read {schema}")]).status();
+    let made = made.map_err(failed("run sqlite3"))?;
+    if !made.success() {
+        return Err(failed("make a database")(std::io::Error::other(made.to_string())));
+    }
+    let config = format!(
+        "launch=gsqlite3\ngsqlite3-database={database}\nlocal-address=127.0.0.1\n\
+         local-port={number}\napi=yes\napi-key={API_KEY}\nwebserver=yes\n\
+         webserver-address=127.0.0.1\nwebserver-port={api_number}\n\
+         webserver-allow-from=127.0.0.1\ndaemon=no\nguardian=no\nsocket-dir={place}\n\
+         cache-ttl=0\nquery-cache-ttl=0\nnegquery-cache-ttl=0\nzone-cache-refresh-interval=0\n"
+    );
+    directory.write("pdns.conf", &config)?;
+    Ok(())
+}
+
+/// Loads a zone into the database.
+fn load(directory: &Directory, name: &str, records: &str) -> Result<(), StartError> {
+    let (place, failed) = (directory.path().display(), StartError::io);
+    let file = directory.write(&format!("{name}.zone"), &zone(records))?;
+    let load = Command::new("pdnsutil")
+        .arg(format!("--config-dir={place}"))
+        .args(["load-zone", name])
+        .arg(file)
+        .output()
+        .map_err(failed("run pdnsutil"))?;
+    if !load.status.success() {
+        let words = String::from_utf8_lossy(&load.stderr).into_owned();
+        return Err(failed("load a zone")(std::io::Error::other(words)));
+    }
+    Ok(())
 }
 
 /// Asks a server by `dig`; sorted.

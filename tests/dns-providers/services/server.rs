@@ -21,7 +21,7 @@ pub(crate) struct Asked {
     query: String,
     /// Headers and body as they came, which a server may echo.
     pub(crate) whole: String,
-    pub(super) body: String,
+    pub(crate) body: String,
     /// The body, if it is JSON.
     pub(crate) json: Value,
 }
@@ -55,12 +55,12 @@ impl Asked {
     }
 
     /// Parts of the path.
-    pub(super) fn parts(&self) -> Vec<&str> {
+    pub(crate) fn parts(&self) -> Vec<&str> {
         self.path.split('/').filter(|part| !part.is_empty()).collect()
     }
 
     /// A parameter of the query.
-    pub(super) fn query(&self, name: &str) -> String {
+    pub(crate) fn query(&self, name: &str) -> String {
         let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());
         pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned()).unwrap_or_default()
     }
@@ -68,14 +68,14 @@ impl Asked {
 
 /// Zones by provider, and the status that answers in place of all others.
 #[derive(Clone, Default)]
-pub(super) struct Services {
+pub(crate) struct Services {
     zones: Arc<Mutex<BTreeMap<&'static str, Zone>>>,
     trouble: Arc<Mutex<Option<u16>>>,
 }
 
 impl Services {
     /// Values of the challenge at a provider.
-    pub(super) fn values(&self, provider: &'static str) -> Vec<String> {
+    pub(crate) fn values(&self, provider: &'static str) -> Vec<String> {
         let mut values =
             self.zones.lock().unwrap().entry(provider).or_default().values(super::zone::NAME);
         values.sort();
@@ -83,17 +83,17 @@ impl Services {
     }
 
     /// All records of a provider.
-    pub(super) fn count(&self, provider: &'static str) -> usize {
+    pub(crate) fn count(&self, provider: &'static str) -> usize {
         self.zones.lock().unwrap().entry(provider).or_default().all().len()
     }
 
     /// Answers everything with this status and an echo of the request.
-    pub(super) fn trouble(&self, status: Option<u16>) {
+    pub(crate) fn trouble(&self, status: Option<u16>) {
         *self.trouble.lock().unwrap() = status;
     }
 
     /// Serves for ever.
-    pub(super) async fn serve(self, listener: TcpListener, tls: ServerConfig) {
+    pub(crate) async fn serve(self, listener: TcpListener, tls: ServerConfig) {
         let acceptor = TlsAcceptor::from(Arc::new(tls));
         loop {
             let (stream, _) = listener.accept().await.unwrap();

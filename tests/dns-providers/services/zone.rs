@@ -3,24 +3,24 @@
 use serde_json::Value;
 
 /// The zone.
-pub(super) const ZONE: &str = "example.test";
+pub(crate) const ZONE: &str = "example.test";
 /// Name of the challenge of the zone itself.
-pub(super) const NAME: &str = "_acme-challenge.example.test";
+pub(crate) const NAME: &str = "_acme-challenge.example.test";
 /// That name without the zone.
-pub(super) const SUB: &str = "_acme-challenge";
+pub(crate) const SUB: &str = "_acme-challenge";
 /// Value that the owner of the zone has at the name.
-pub(super) const OWNERS: &str = "of-the-owner";
+pub(crate) const OWNERS: &str = "of-the-owner";
 
 /// A TXT record.
 #[derive(Clone)]
-pub(super) struct Record {
-    pub(super) id: u64,
-    pub(super) name: String,
-    pub(super) value: String,
+pub(crate) struct Record {
+    pub(crate) id: u64,
+    pub(crate) name: String,
+    pub(crate) value: String,
 }
 
 /// Records of the zone.
-pub(super) struct Zone {
+pub(crate) struct Zone {
     records: Vec<Record>,
     next: u64,
 }
@@ -35,12 +35,12 @@ impl Default for Zone {
 }
 
 impl Zone {
-    pub(super) fn all(&self) -> &[Record] {
+    pub(crate) fn all(&self) -> &[Record] {
         &self.records
     }
 
     /// Adds a record of a name with or without the zone.
-    pub(super) fn add(&mut self, name: &str, value: &str) -> u64 {
+    pub(crate) fn add(&mut self, name: &str, value: &str) -> u64 {
         let name = name.trim_end_matches('.');
         let is_full = name == ZONE || name.ends_with(&format!(".{ZONE}"));
         let name = if is_full { name.to_owned() } else { format!("{name}.{ZONE}") };
@@ -50,20 +50,20 @@ impl Zone {
     }
 
     /// Deletes the record with this number; `None` if there is none.
-    pub(super) fn delete(&mut self, id: &str) -> Option<()> {
+    pub(crate) fn delete(&mut self, id: &str) -> Option<()> {
         let before = self.records.len();
         self.records.retain(|record| record.id.to_string() != id);
         (self.records.len() < before).then_some(())
     }
 
     /// Values of a name.
-    pub(super) fn values(&self, name: &str) -> Vec<String> {
+    pub(crate) fn values(&self, name: &str) -> Vec<String> {
         let of_name = self.records.iter().filter(|record| record.name == name);
         of_name.map(|record| record.value.clone()).collect()
     }
 
     /// Replaces the values of the challenge.
-    pub(super) fn set<'a>(&mut self, values: impl IntoIterator<Item = &'a str>) {
+    pub(crate) fn set<'a>(&mut self, values: impl IntoIterator<Item = &'a str>) {
         self.records.retain(|record| record.name != NAME);
         for value in values {
             self.add(NAME, value);
@@ -71,29 +71,29 @@ impl Zone {
     }
 
     /// Each record as an object.
-    pub(super) fn each(&self, shown: impl Fn(&Record) -> Value) -> Value {
+    pub(crate) fn each(&self, shown: impl Fn(&Record) -> Value) -> Value {
         self.records.iter().map(shown).collect()
     }
 
     /// Each record of the challenge as an object.
-    pub(super) fn of_challenge(&self, shown: impl Fn(&Record) -> Value) -> Value {
+    pub(crate) fn of_challenge(&self, shown: impl Fn(&Record) -> Value) -> Value {
         self.records.iter().filter(|record| record.name == NAME).map(shown).collect()
     }
 }
 
 impl Record {
     /// The name without the zone.
-    pub(super) fn sub(&self) -> &str {
+    pub(crate) fn sub(&self) -> &str {
         self.name.strip_suffix(&format!(".{ZONE}")).unwrap_or("")
     }
 
     /// The value in quotes, as in a zone file.
-    pub(super) fn quoted(&self) -> String {
+    pub(crate) fn quoted(&self) -> String {
         format!("\"{}\"", self.value)
     }
 }
 
 /// A value without quotes.
-pub(super) fn plain(value: &str) -> String {
+pub(crate) fn plain(value: &str) -> String {
     value.trim_matches('"').to_owned()
 }

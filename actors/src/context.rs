@@ -27,7 +27,6 @@ use crate::shared_expiries::SharedExpiries;
 use crate::switch::Switch;
 
 /// Everything that more than one actor uses.
-#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub(crate) struct OperatorContext {
     /// All Ingresses and their desired certificates.
     pub index: Rc<RefCell<Index>>,

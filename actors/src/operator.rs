@@ -195,7 +195,6 @@ pub async fn start(
     let context = Rc::new(context(&ports, &settings, shown, ledger));
     let keeper = RouteKeeper::new(ports.routes.clone(), ports.clock.clone()).start();
     let pool = start_pool(&ports, &settings, &context, &keeper);
-    let cas = ports.cas.clone();
     let cleaner = TxtCleaner::new(context.clone()).start();
     actix::spawn(follow_switch(ports.new_orders, pool.clone()));
     let reconciler = match settings.mode {
@@ -208,11 +207,8 @@ pub async fn start(
         clock: ports.clock,
     };
     let registry = Registry::new(downstream, context.metrics.clone());
-    actix::spawn(follow_accounts(context.clone(), registry.clone()));
+    follow_sources(ports.cas, &context, &registry);
     AriPoller::new(context.clone(), registry.clone()).start();
-    if let Some(cas) = cas {
-        actix::spawn(follow_cas(cas, context.clone(), registry.clone()));
-    }
     let (watch, requests) = (ports.secret_watch, settings.secret_checks);
     SecretChecker::new(context.clone(), registry.clone(), watch, requests).start();
     let scanner =
@@ -246,6 +242,14 @@ fn start_pool(
     };
     let runner = JobRunner::new(context.clone(), job_ports);
     Pool::new(context.clone(), runner, settings.issuers, limits::QUEUE_MAX).start()
+}
+
+/// Follows the DNS accounts and the file of the CAs, where there is one.
+fn follow_sources(cas: Option<CaSets>, context: &Rc<OperatorContext>, registry: &Rc<Registry>) {
+    actix::spawn(follow_accounts(context.clone(), registry.clone()));
+    if let Some(cas) = cas {
+        actix::spawn(follow_cas(cas, context.clone(), registry.clone()));
+    }
 }
 
 /// Plans the Ingresses anew whose names other DNS accounts prove from now on, until the accounts
@@ -286,7 +290,7 @@ async fn follow_cas(mut cas: CaSets, context: Rc<OperatorContext>, registry: Rc<
         let set = of_mode(context.mode, cas.borrow_and_update().clone());
         context.cas.replace(set.clone(), &context.ledger, context.clock.now());
         context.metrics.cas_replaced();
-        let mut changed = context.index.borrow_mut().set_cas(set.cas.clone());
+        let mut changed = context.index.borrow_mut().set_cas(&set.cas);
         // Another CA may be about to order all of them: the one that ends first goes first.
         changed.sort_by_cached_key(|key| context.first_expiry(key));
         info!(

@@ -4,8 +4,10 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
+use ingress_acme_actors::domain::cas::Ca;
 use ingress_acme_actors::ports::AccountStore;
 
+use crate::acme::Acme;
 use crate::commands::cli::{AtTheCa, RolloverArgs};
 use crate::commands::consent;
 use crate::commands::status::print;
@@ -53,6 +55,23 @@ pub async fn roll_over(args: RolloverArgs) -> anyhow::Result<ExitCode> {
     )))
 }
 
+/// The CAs of a file that know an account of its key. Prints them.
+async fn known_accounts(cas: &CasOfCommand) -> anyhow::Result<Vec<&(Ca, Acme)>> {
+    let mut accounts = Vec::new();
+    for one in &cas.all {
+        let (ca, acme) = one;
+        match acme.known_issuer().await? {
+            Some(issuer) => {
+                let url = issuer.account.unwrap_or_default();
+                print(&format!("Account  {url}\nCA       {} ({})", ca.directory, ca.name));
+                accounts.push(one);
+            }
+            None => _ = print(&format!("No account at {} ({})", ca.directory, ca.name)),
+        }
+    }
+    Ok(accounts)
+}
+
 /// Gives the key that the accounts at all CAs of a file share a successor: at the first CA that has
 /// an account as at an only one, and then at the others.
 async fn roll_over_all(cas: CasOfCommand, at: &AtTheCa) -> anyhow::Result<ExitCode> {
@@ -60,17 +79,7 @@ async fn roll_over_all(cas: CasOfCommand, at: &AtTheCa) -> anyhow::Result<ExitCo
         bail!("namespace {} has no account key of --cas-file", at.own_namespace());
     };
     let say = |line: &str| _ = print(line);
-    let mut accounts = Vec::new();
-    for (ca, acme) in &cas.all {
-        match acme.known_issuer().await? {
-            Some(issuer) => {
-                let url = issuer.account.unwrap_or_default();
-                print(&format!("Account  {url}\nCA       {} ({})", ca.directory, ca.name));
-                accounts.push((ca, acme));
-            }
-            None => say(&format!("No account at {} ({})", ca.directory, ca.name)),
-        }
-    }
+    let accounts = known_accounts(&cas).await?;
     print(
         "\nAll these accounts have one key. They get a new one; the current key cannot be used after that.",
     );
@@ -90,16 +99,15 @@ async fn roll_over_all(cas: CasOfCommand, at: &AtTheCa) -> anyhow::Result<ExitCo
     let Some(after) = cas.key.load().await? else { bail!("the account key is gone") };
     let mut all_changed = true;
     for (ca, acme) in accounts {
-        match acme.change_key(&before.key, &after.key).await {
-            Ok(_) => say(&format!("{}: the same.", ca.name)),
-            Err(error) => {
-                all_changed = false;
-                say(&format!(
-                    "{}: {error}. The operator registers a new account with the new key there.",
-                    ca.name
-                ));
-            }
-        }
+        let changed = acme.change_key(&before.key, &after.key).await;
+        all_changed &= changed.is_ok();
+        say(&match changed {
+            Ok(_) => format!("{}: the same.", ca.name),
+            Err(error) => format!(
+                "{}: {error}. The operator registers a new account with the new key there.",
+                ca.name
+            ),
+        });
     }
     Ok(if all_changed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

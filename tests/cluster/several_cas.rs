@@ -1,6 +1,7 @@
 //! Three CAs by `--cas-file` on the real API server, with the rights of `deploy/install.yaml`: two
 //! Pebbles and the simulated CA.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use ingress_acme_control_plane::{
@@ -39,11 +40,12 @@ impl Cas<'_> {
         let roots = self.world.acme_ca_file().display();
         let mut text = "cas:\n".to_owned();
         for (name, directory) in names.iter().zip(self.directories()) {
-            text += &format!(
+            _ = write!(
+                text,
                 "- name: {name}\n  directory: {directory}\n  roots: {roots}\n  public: false\n  allow: [{{namespaces: [web]}}]\n"
             );
         }
-        text += &format!("default:\n- namespaces: [other]\n  ca: {}\n", names[2]);
+        _ = write!(text, "default:\n- namespaces: [other]\n  ca: {}\n", names[2]);
         replace(&self.file, &text);
     }
 }

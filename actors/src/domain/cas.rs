@@ -158,7 +158,7 @@ impl Cas {
             return None;
         }
         let names = names.iter().map(DnsName::as_str);
-        Some(self.choose(namespace, names, asked, None).ca.is_public())
+        Some(self.choose(namespace, &names, asked, None).ca.is_public())
     }
 
     /// The CA of a journaled issuance: the one that it names, or the first one of the flags.

@@ -12,7 +12,7 @@ use crate::domain::desired::desired_certificate::{DesiredCertificate, WantedRout
 use crate::domain::desired::selection::TakesBack;
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::IngressRef;
-use crate::domain::issuance::{Command, Observed, OverIpv6, Reach};
+use crate::domain::issuance::{Chain, Command, Issuance, Observed, OverIpv6, Reach};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::scheduler::Job;
@@ -147,20 +147,7 @@ impl JobRunner {
         let kind = self.kind(job, desired);
         let set = self.context.cas.set();
         let ca = set.deciding(Some(&issuance), Some(desired), job.observed.found()).ca;
-        let account = self.account(&issuance).await;
-        let what = Installation {
-            chain: chain.pem,
-            leaf: chain.leaf.clone(),
-            key: issuance.key,
-            owners: self.context.owner_references.then(|| desired.owners.clone()),
-            renew: issuance.renew,
-            adopt: desired.adopt,
-            instead_of: issuance.is_fallback.then(|| ca.directory.clone()),
-            directory: issuance.directory.unwrap_or_else(|| ca.directory.clone()),
-            ca: issuance.asked_ca,
-            account,
-            copied: desired.copied.clone(),
-        };
+        let what = self.installation(&issuance, &chain, desired, &ca.directory).await;
         let installed = self.context.tls_secrets.install(&job.stream, what);
         let installed = bounded(limits::KUBE_CALL, "API server", installed).await;
         if let Err(PortError::Transient { .. }) = installed {
@@ -181,6 +168,30 @@ impl JobRunner {
                 Observed { secret: Some((status, now)), installed, ..Observed::default() };
             let counts = (!issuance.is_fallback).then_some(&issuance.names);
             self.count_in_guards(job, &ca.directory, counts).await;
+        }
+    }
+
+    /// What is written into the Secret; `directory` is the one that the certificate is meant for.
+    async fn installation(
+        &self,
+        issuance: &Issuance,
+        chain: &Chain,
+        desired: &DesiredCertificate,
+        directory: &str,
+    ) -> Installation {
+        let of_fallback = issuance.directory.clone();
+        Installation {
+            chain: chain.pem.clone(),
+            leaf: chain.leaf.clone(),
+            key: issuance.key.clone(),
+            owners: self.context.owner_references.then(|| desired.owners.clone()),
+            renew: issuance.renew.clone(),
+            adopt: desired.adopt,
+            instead_of: issuance.is_fallback.then(|| directory.to_owned()),
+            directory: of_fallback.unwrap_or_else(|| directory.to_owned()),
+            ca: issuance.asked_ca.clone(),
+            account: self.account(issuance).await,
+            copied: desired.copied.clone(),
         }
     }
 

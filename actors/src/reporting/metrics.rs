@@ -122,6 +122,7 @@ impl Metrics {
         self.register_work(ours);
         self.register_journal(ours);
         self.register_world(ours);
+        self.register_sources(ours);
         self.register_ports(ours);
         ours.register_collector(Box::new(ExpiryCollector(expiries.clone())));
         for class in FailureClass::ALL {
@@ -181,10 +182,6 @@ impl Metrics {
             "Time of the last step of a scan",
             self.last_scan.clone(),
         );
-        let help = "Writes of TXT records at DNS providers, by result";
-        all.register("dns_writes", help, self.dns_writes.clone());
-        let help = "Secrets that are DNS accounts, by whether they can be used";
-        all.register("dns_accounts", help, self.dns_accounts.clone());
         let help = "Restarted watches of Ingresses, by reason";
         all.register("watch_restarts", help, self.watch_restarts.clone());
         all.register("acme_requests", "Requests to the CA", self.acme_requests.clone());
@@ -203,16 +200,24 @@ impl Metrics {
         let help =
             "1 while new orders are stopped by the annotation of the Lease, as the leader sees it";
         all.register("new_orders_stopped", help, self.new_orders_stopped.clone());
-        let help = "Uses of a changed file of --cas-file, and refusals of a bad one";
-        all.register("cas_file_loads", help, self.cas_loads.clone());
-        let help = "1 while the file of --cas-file is bad, and the last good one is used";
-        all.register("cas_file_bad", help, self.cas_file_is_bad.clone());
         let help = "Certificates of a dry run, by plan";
         all.register("dry_run_certificates", help, self.dry_run.clone());
         all.register("solver_answers", "Challenges answered", self.answers.clone());
         let help = "Kubernetes Events that could not be sent";
         all.register("announcements_dropped", help, self.events_dropped.clone());
         all.register("leader", "1 while this replica leads", self.leader.clone());
+    }
+
+    /// Metrics of DNS accounts and of the file of the CAs.
+    fn register_sources(&self, all: &mut Registry) {
+        let help = "Writes of TXT records at DNS providers, by result";
+        all.register("dns_writes", help, self.dns_writes.clone());
+        let help = "Secrets that are DNS accounts, by whether they can be used";
+        all.register("dns_accounts", help, self.dns_accounts.clone());
+        let help = "Uses of a changed file of --cas-file, and refusals of a bad one";
+        all.register("cas_file_loads", help, self.cas_loads.clone());
+        let help = "1 while the file of --cas-file is bad, and the last good one is used";
+        all.register("cas_file_bad", help, self.cas_file_is_bad.clone());
     }
 
     fn register_ports(&self, all: &mut Registry) {

@@ -272,21 +272,19 @@ impl RunArgs {
             solver_places, dry_run, dns01_resolvers, dns_persist_01, log_format: _, // the log is there before everything else
         } = self;
         let namespace = own_namespace(namespace);
-        let own_namespace = Some(namespace.clone());
-        let places = PlaceChoices { classes: solver_places, own_namespace };
+        let places =
+            PlaceChoices { classes: solver_places, own_namespace: Some(namespace.clone()) };
         let selection = Selection { places, ..serving.selection() };
         let watch_namespaces = serving.watched();
         // The others are in the selection.
-        #[rustfmt::skip] // fields that are passed on stand together
-        let ServingArgs {
-            cas_file, acme_directory, public_ca, profile, key_algorithm: algorithm, ..
-        } = serving;
+        let ServingArgs { cas_file, acme_directory, public_ca, profile, key_algorithm, .. } =
+            serving;
         #[rustfmt::skip] // fields that are passed on stand together
         let settings = Settings {
             directory: acme_directory.to_string(),
             own_namespace: namespace.clone(),
             install_id: install_id.unwrap_or_else(|| namespace.clone()),
-            mode: if dry_run { Mode::DryRun } else { Mode::Work }, selection, owner_references, profile, algorithm, scan_interval, dns_persist_01,
+            mode: if dry_run { Mode::DryRun } else { Mode::Work }, selection, owner_references, profile, algorithm: key_algorithm, scan_interval, dns_persist_01,
             through_proxy: false, // as the environment says at the start
             settle_times: SettleTimes { settle, settle_max: settle_max.max(settle) },
             issuers: usize::from(issuers),

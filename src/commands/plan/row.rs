@@ -62,7 +62,7 @@ pub(super) struct Planned {
     /// One row for each certificate, or a single one without.
     pub(super) rows: Vec<Row>,
     /// Its certificates. Others may share them.
-    pub(super) certificates: Vec<(DesiredCertificate, Option<Order>)>,
+    pub(super) certificates: Certificates,
 }
 
 /// Plans an Ingress; `None` if it is unknown.
@@ -86,6 +86,22 @@ fn planned(survey: &Survey, key: &IngressKey) -> Option<Planned> {
     let desired = desired.filter(|desired| !desired.names.is_empty());
     let desired = desired.map(|desired| survey.without_fill(key, desired, &mut problems));
     let desired: Vec<DesiredCertificate> = desired.collect();
+    let (rows, certificates) = rows(survey, key, desired, &problems);
+    if rows.is_empty() {
+        return Some(alone(&problems.join("; ")));
+    }
+    Some(Planned { rows, certificates })
+}
+
+type Certificates = Vec<(DesiredCertificate, Option<Order>)>;
+
+/// A row for each certificate of an Ingress, and those that are served.
+fn rows(
+    survey: &Survey,
+    key: &IngressKey,
+    desired: Vec<DesiredCertificate>,
+    problems: &[String],
+) -> (Vec<Row>, Certificates) {
     let (mut rows, mut certificates) = (Vec::new(), Vec::new());
     for desired in desired {
         let found = survey.secrets.get(&desired.secret).cloned().flatten();
@@ -103,15 +119,12 @@ fn planned(survey: &Survey, key: &IngressKey) -> Option<Planned> {
             Outlook::Kept | Outlook::Refused(_) | Outlook::Undecided => None,
         };
         let refused = outlook.refusal(found.as_ref());
-        let row = Row::of(key, &desired, order, refused.as_deref(), &problems);
+        let row = Row::of(key, &desired, order, refused.as_deref(), problems);
         let named = survey.cas.source == Source::File;
         rows.push(Row { ca: named.then(|| ca.name.clone()), ..row });
         certificates.extend(refused.is_none().then_some((desired, order)));
     }
-    if rows.is_empty() {
-        return Some(alone(&problems.join("; ")));
-    }
-    Some(Planned { rows, certificates })
+    (rows, certificates)
 }
 
 impl Survey {

@@ -404,7 +404,7 @@ mod tests {
             prop_assert!(plan.certificates.len() <= view.tls.len().max(1));
             let secrets: BTreeSet<_> = plan.certificates.iter().map(|one| &one.secret).collect();
             prop_assert_eq!(secrets.len(), plan.certificates.len(), "one certificate for a Secret");
-            prop_assert!(plan.certificates.iter().all(|one| (1..=limits::MAX_NAMES + 1).contains(&one.names.len())));
+            prop_assert!(plan.certificates.iter().all(|one| (1..=2 * (limits::MAX_NAMES + 1)).contains(&one.names.len())));
             prop_assert!(plan.problems.len() <= limits::PROBLEMS + 2);
             for problem in &plan.problems {
                 let text = problem.to_string();

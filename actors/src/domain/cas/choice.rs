@@ -47,14 +47,14 @@ impl Cas {
     pub fn choose<'n, N: Iterator<Item = &'n str> + Clone>(
         &self,
         namespace: &str,
-        names: N,
+        names: &N,
         asked: Option<&str>,
         present: Option<&str>,
     ) -> Choice<'_> {
-        let default = self.default_for(namespace, names.clone());
+        let default = self.default_for(namespace, names);
         let Some(asked) = asked else { return Choice { ca: default, refusal: None } };
         let refusal = match self.named(asked) {
-            Some(ca) if self.is_allowed(ca, default, namespace, names) => {
+            Some(ca) if is_allowed(ca, default, namespace, names) => {
                 return Choice { ca, refusal: None };
             }
             _ if self.source == Source::Flags => Refusal::NoFile,
@@ -73,32 +73,31 @@ impl Cas {
     ) -> Choice<'_> {
         let names = desired.names.iter().map(DnsName::as_str);
         let present = found.filter(|found| found.ours).and_then(SecretView::meant_for);
-        self.choose(&desired.secret.namespace, names, desired.ca.as_deref(), present)
+        self.choose(&desired.secret.namespace, &names, desired.ca.as_deref(), present)
     }
 
     /// The CA of certificates that ask for none.
     fn default_for<'n>(
         &self,
         namespace: &str,
-        names: impl Iterator<Item = &'n str> + Clone,
+        names: &(impl Iterator<Item = &'n str> + Clone),
     ) -> &Ca {
         let mut rules = self.defaults.iter();
         let rule = rules.find(|rule| rule.scope.has(namespace, names.clone()));
         rule.and_then(|rule| self.at(&rule.directory)).unwrap_or(&self.first)
     }
+}
 
-    /// Whether the CA may be chosen: its scopes say so, or it is the default anyway. The flags name
-    /// no scope.
-    fn is_allowed<'n>(
-        &self,
-        ca: &Ca,
-        default: &Ca,
-        namespace: &str,
-        names: impl Iterator<Item = &'n str> + Clone,
-    ) -> bool {
-        let mut scopes = ca.allow.iter();
-        ca.directory == default.directory || scopes.any(|scope| scope.has(namespace, names.clone()))
-    }
+/// Whether the CA may be chosen: its scopes say so, or it is the default anyway. The flags name no
+/// scope.
+fn is_allowed<'n>(
+    ca: &Ca,
+    default: &Ca,
+    namespace: &str,
+    names: &(impl Iterator<Item = &'n str> + Clone),
+) -> bool {
+    let mut scopes = ca.allow.iter();
+    ca.directory == default.directory || scopes.any(|scope| scope.has(namespace, names.clone()))
 }
 
 #[cfg(test)]
@@ -116,7 +115,7 @@ mod tests {
         asked: Option<&str>,
         present: Option<&str>,
     ) -> (String, Option<Refusal>) {
-        let choice = cas.choose(namespace, names.iter().copied(), asked, present);
+        let choice = cas.choose(namespace, &names.iter().copied(), asked, present);
         (choice.ca.name.clone(), choice.refusal)
     }
 

@@ -110,7 +110,7 @@ impl Cas {
         let mut read = read.into_iter();
         let first = read.next().ok_or_else(|| Unusable("it names no CA".to_owned()))?;
         let rule = |DefaultOfFile { namespaces, domains, ca }: DefaultOfFile| {
-            let scope = scope(namespaces, domains)?;
+            let scope = scope(namespaces, &domains)?;
             Ok(DefaultCa { scope, directory: known.of(&ca)? })
         };
         let defaults: Result<_, Unusable> = default.into_iter().map(rule).collect();
@@ -176,7 +176,7 @@ fn bounded(count: usize, most: usize, what: &str) -> Result<(), Unusable> {
     Err(Unusable(format!("it has {count} {what}; at most {most} are read")))
 }
 
-fn scope(namespaces: Vec<String>, domains: Vec<String>) -> Result<Scope, Unusable> {
+fn scope(namespaces: Vec<String>, domains: &[String]) -> Result<Scope, Unusable> {
     bounded(namespaces.len(), limits::CA_RULES, "namespaces in one list")?;
     bounded(domains.len(), limits::CA_RULES, "domains in one list")?;
     let plain = |domain: &String| domain.trim_start_matches("*.").to_ascii_lowercase();
@@ -238,7 +238,7 @@ fn allowed(rules: Vec<ScopeOfFile>) -> Result<Vec<Scope>, Unusable> {
             let why = "a rule of `allow` needs namespaces or domains (namespaces: [\"*\"] are all)";
             return Err(Unusable(why.to_owned()));
         }
-        scope(namespaces, domains)
+        scope(namespaces, &domains)
     });
     read.collect()
 }
@@ -295,8 +295,9 @@ mod tests {
         assert_eq!((cas.reissue, cas.source), (Reissue::Now, Source::File));
     }
 
-    #[test]
-    fn each_fault_is_named_with_its_ca() {
+    /// Bad files, and what is said of them.
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    fn faults() -> Vec<(serde_json::Value, &'static str)> {
         let ca = |name: &str| serde_json::json!({"name": name, "directory": format!("https://{name}/d")});
         let with = |more: serde_json::Value| {
             let mut one = ca("a");
@@ -304,7 +305,7 @@ mod tests {
             serde_json::json!({"cas": [one, ca("b")]})
         };
         let many: Vec<_> = (0..=limits::CAS).map(|number| ca(&format!("c{number}"))).collect();
-        let cases = [
+        vec![
             (serde_json::json!({"cas": []}), "it names no CA"),
             (
                 serde_json::json!({"cas": [ca("a"), ca("a")]}),
@@ -339,8 +340,12 @@ mod tests {
                 serde_json::json!({"cas": [ca("a")], "default": [{"ca": "q"}]}),
                 "a rule of `default`: no CA has the name `q`",
             ),
-        ];
-        for (file, expected) in cases {
+        ]
+    }
+
+    #[test]
+    fn each_fault_is_named_with_its_ca() {
+        for (file, expected) in faults() {
             let why = read(file.clone()).unwrap_err();
             assert!(why.contains(expected), "{file}: {why}");
             assert!(why.len() <= 300, "{why}");

@@ -96,7 +96,7 @@ impl Plan {
         let namespace = &*ingress.key.namespace;
         for planned in &mut self.certificates {
             let names = planned.names.iter().map(DnsName::as_str);
-            let Some(why) = cas.choose(namespace, names, Some(asked), None).refusal else {
+            let Some(why) = cas.choose(namespace, &names, Some(asked), None).refusal else {
                 continue;
             };
             planned.renew_only = true;

@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn the_rights_are_asked_for_where_ingresses_are_served_and_missing_ones_are_named() {
         let all = rights_needed("ops", &[], false);
-        assert_eq!(all.len(), 16);
+        assert_eq!(all.len(), 17);
         let shown: Vec<String> = all.iter().map(Right::to_string).collect();
         assert!(shown.contains(&"patch ingresses.networking.k8s.io in all namespaces".to_owned()));
         assert!(shown.contains(&"deletecollection secrets in namespace ops".to_owned()));

@@ -9,7 +9,7 @@ use super::event::{
     OrderOpened, RateLimitHit, TxtAdded, split, split_shared,
 };
 use super::failing::{Failing, attempts};
-use super::state::State;
+use super::state::{Issuance, State};
 use crate::domain::certificate::PrivateKey;
 use crate::domain::desired::desired_certificate::{Attempted, DesiredCertificate, Fingerprint};
 use crate::domain::failure::{Failure, FailureClass};
@@ -158,17 +158,22 @@ fn failed(state: &State, attempted: Attempted, failure: Failure, now: Timestamp)
         subset_retry_at: subset.map(|_| again),
         down_since: down_since(state, before, failure.class, now),
         at_fallback: issuance.map_or(at_fallback, |issuance| issuance.is_fallback),
-        fallback: match issuance {
-            Some(issuance) if issuance.is_fallback => issuance.directory.as_deref().map(Arc::from),
-            Some(_) => None,
-            None => before.and_then(|failing| failing.fallback.clone()),
-        },
+        fallback: failed_fallback(issuance, before),
         edition: Some(edition),
         edits_until: before.and_then(|failing| {
             let known = failing.edits_until.filter(|until| now < *until);
             if edited { Some(failing.edits_until(now)) } else { known }
         }),
         folded: None,
+    }
+}
+
+/// Directory URL of the fallback CA that failed last.
+fn failed_fallback(issuance: Option<&Issuance>, before: Option<&Failing>) -> Option<Arc<str>> {
+    match issuance {
+        Some(issuance) if issuance.is_fallback => issuance.directory.as_deref().map(Arc::from),
+        Some(_) => None,
+        None => before?.fallback.clone(),
     }
 }
 

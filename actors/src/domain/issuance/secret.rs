@@ -81,7 +81,7 @@ pub(super) fn complete(evaluation: &Evaluation<'_>) -> Step {
 pub(super) fn renewed_only(evaluation: &Evaluation<'_>, reason: &IssueReason) -> Option<Step> {
     let (ours, desired) = (evaluation.own_secret(), evaluation.desired);
     let is_renewal = reason.is_of_time() || matches!(reason, IssueReason::Expired(_));
-    if !(desired.renew_only && !ours) && !(desired.refuses_ca && !is_renewal) {
+    if (!desired.renew_only || ours) && (!desired.refuses_ca || is_renewal) {
         return None;
     }
     Some(match evaluation.state {

@@ -128,6 +128,7 @@ impl Step {
 
 /// Everything that [`next`](super::next()) decides on, beside the journaled state.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Inputs<'a> {
     /// The Secret.
     pub stream: &'a SecretKey,

@@ -15,7 +15,7 @@ impl Index {
 
     /// Plans all Ingresses anew with these CAs. Returns those with work to do: their plan changes,
     /// they may have a CA now that was refused, or another CA is to replace their certificates now.
-    pub(crate) fn set_cas(&mut self, cas: Rc<Cas>) -> Vec<IngressKey> {
+    pub(crate) fn set_cas(&mut self, cas: &Rc<Cas>) -> Vec<IngressKey> {
         let old = std::mem::replace(&mut self.cas, cas.clone());
         let begins = cas.reissue == Reissue::Now && old.reissue != Reissue::Now;
         self.merged.borrow_mut().clear();

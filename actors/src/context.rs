@@ -74,7 +74,8 @@ pub(crate) struct CertificateDates {
 }
 
 impl OperatorContext {
-    /// End of the certificate of an Ingress that ends first; as if it had ended where none is known.
+    /// End of the certificate of an Ingress that ends first; where none is known, as if it had
+    /// ended.
     pub(crate) fn first_expiry(&self, ingress: &IngressKey) -> Option<Timestamp> {
         let secrets = self.index.borrow().secrets(ingress);
         let ends = |expiries: &Expiries| {

@@ -34,8 +34,8 @@ impl Cas<'_> {
         [self.world.pebble_directory(), self.second.directory(), self.world.acme_directory()]
     }
 
-    /// Writes the file with these names of the three CAs, the first one being the default of all but
-    /// the namespace `other`, whose default is the third.
+    /// Writes the file with these names of the three CAs. The first one is the default, and for
+    /// the namespace `other` the third.
     fn write(&self, names: [&str; 3]) {
         let roots = self.world.acme_ca_file().display();
         let mut text = "cas:\n".to_owned();

@@ -49,7 +49,7 @@ pub const ANNOTATIONS: [(&str, usize); 13] = [
     (USE_WILDCARD, limits::ANNOTATION),
 ];
 
-/// Annotation by which the hosts of an Ingress are served by a wildcard certificate of its namespace.
+/// Annotation by which a wildcard certificate of the namespace serves the hosts of an Ingress.
 const USE_WILDCARD: &str = "use-wildcard";
 
 /// Namespace and name of an Ingress: the key in messages and in deduplication.

@@ -21,7 +21,7 @@
 //!   rules themselves, which ask their questions of one `evaluation`.
 //! - `outlook`: the first step for a Secret, as a command tells it before the operator runs.
 //! - `ipv6`: hosts that lead elsewhere over IPv6 than over IPv4.
-//! - `in_dns`: names that are proved in DNS.
+//! - `in_dns`: names that are proved in DNS; `seen_in_dns`: what a job observes there.
 //! - `in_flight`: issuances of several Secrets for exactly the same names.
 
 mod before_order;
@@ -39,6 +39,7 @@ mod observed;
 mod outlook;
 mod probes;
 mod secret;
+mod seen_in_dns;
 mod state;
 mod step;
 mod subset;

@@ -1,58 +1,18 @@
-//! Rules for the names of a certificate that are proved in DNS, and what a job observes of them.
+//! Rules for the names of a certificate that are proved in DNS.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::evaluation::Evaluation;
-use super::observed::{AuthorizationView, Observed, OrderView};
+use super::observed::{AuthorizationView, OrderView};
 use super::step::Step;
 use super::waits::fail;
 use crate::domain::challenge::{Method, Methods};
-use crate::domain::dns::method::{DnsFacts, Persist, Proof, choose};
+use crate::domain::dns::method::{Persist, Proof, choose};
 use crate::domain::dns::persist::record_to_set;
 use crate::domain::dns::txt::{ChallengeTarget, TxtRecord};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
-use crate::domain::time::Timestamp;
-
-/// What a job observes in DNS. Lost at a restart of the process, as all observations are.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct InDns {
-    /// What DNS says about each name that is proved there.
-    pub facts: BTreeMap<DnsName, DnsFacts>,
-    /// Whether the authorizations of the order were read.
-    pub offers_read: bool,
-    /// Records that this job has written.
-    pub added: BTreeSet<TxtRecord>,
-    /// Time at which the last of them was written.
-    pub added_at: Option<Timestamp>,
-    /// Number of looks for them at the authoritative servers.
-    pub looks: u32,
-    /// Whether they were seen there.
-    pub seen: bool,
-}
-
-impl InDns {
-    /// The method that probably proves a name, as far as DNS was looked at.
-    pub(crate) fn method(&self, name: &DnsName) -> Method {
-        match self.facts.get(name).map(|facts| &facts.persist) {
-            None => Method::Http01,
-            Some(Persist::Fits) => Method::DnsPersist01,
-            Some(_) => Method::Dns01,
-        }
-    }
-}
-
-impl Observed {
-    /// Records a look for the written records at the authoritative servers of their zones.
-    pub(crate) fn looked_for_txt(&mut self, seen: bool, now: Timestamp) {
-        let looks = usize::try_from(self.in_dns.looks).unwrap_or(usize::MAX);
-        let pause = limits::TXT_LOOKS[looks.min(limits::TXT_LOOKS.len() - 1)];
-        self.in_dns.looks = self.in_dns.looks.saturating_add(1);
-        self.in_dns.seen = seen;
-        self.wait_until = (!seen).then(|| now + pause);
-    }
-}
 
 /// The names that are proved by HTTP-01, and those that are proved in DNS: wildcards, those that
 /// the user wants so, and hosts that requests do not reach, where an account is granted.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::in_dns::InDns;
+use super::seen_in_dns::InDns;
 use crate::domain::certificate::{CertificateView, SecretStatus, SecretView};
 use crate::domain::challenge::Offers;
 use crate::domain::controllers::ControllerRule;
@@ -288,6 +288,15 @@ impl Observed {
         self.polls = if waiting { self.polls.saturating_add(1) } else { 0 };
         self.errors = 0;
         self.order = Some(order);
+    }
+
+    /// Records a look for the written records at the authoritative servers of their zones.
+    pub(crate) fn looked_for_txt(&mut self, seen: bool, now: Timestamp) {
+        let looks = usize::try_from(self.in_dns.looks).unwrap_or(usize::MAX);
+        let pause = limits::TXT_LOOKS[looks.min(limits::TXT_LOOKS.len() - 1)];
+        self.in_dns.looks = self.in_dns.looks.saturating_add(1);
+        self.in_dns.seen = seen;
+        self.wait_until = (!seen).then(|| now + pause);
     }
 
     /// Records the published routes. Probe results of other routes are dropped, because they are

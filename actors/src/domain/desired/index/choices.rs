@@ -108,8 +108,8 @@ impl Index {
         shared
     }
 
-    /// Ingresses of the namespace with a wildcard certificate for all hosts of `key`, if it wants to
-    /// use one; a bounded number.
+    /// Ingresses of the namespace with a wildcard certificate for all hosts of `key`, if that wants
+    /// to use one; a bounded number.
     fn with_wildcards_for(&self, key: &IngressKey) -> Vec<&IndexedIngress> {
         let Some(entry) = self.entries.get(key).filter(|entry| entry.view.uses_wildcard()) else {
             return Vec::new();

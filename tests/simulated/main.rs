@@ -10,6 +10,7 @@ mod caa;
 mod commands;
 mod controllers;
 mod demo;
+mod dns;
 mod faults;
 mod logs;
 mod no_harm;

@@ -51,7 +51,7 @@ impl TxtCleaner {
         let is_due =
             |txt: &TxtRecord| self.failed.get(txt).is_none_or(|failed| failed.again <= now);
         let is_paused =
-            |txt: &TxtRecord| self.context.dns_pauses.until(&txt.account, now).is_some();
+            |txt: &TxtRecord| self.context.dns_pauses.error(&txt.account, now).is_some();
         let txt = ledger.txt();
         let mut due = txt.unneeded(needs).filter(|(txt, _)| is_due(txt) && !is_paused(txt));
         due.next().map(|(txt, purposes)| (txt.clone(), purposes.clone()))

@@ -68,8 +68,9 @@ impl JobRunner {
                     return;
                 }
             }
-            let added = self.write_txt(&txt).await;
-            if self.succeeded(job, FailureClass::Dns, added).is_none() {
+            if let Err(error) = self.write_txt(&txt).await {
+                // Not tried again within the job: its slot is free meanwhile.
+                job.observed.failure = Some(error.into_failure(FailureClass::Dns));
                 return;
             }
             let in_dns = &mut job.observed.in_dns;
@@ -83,16 +84,16 @@ impl JobRunner {
     /// Writes a record, unless its account has just failed.
     async fn write_txt(&self, txt: &TxtRecord) -> Result<(), PortError> {
         let (account, now) = (&txt.account, self.context.clock.now());
-        if let Some(until) = self.context.dns_pauses.until(account, now) {
-            let detail =
-                format!("DNS account {account} has just failed, and is tried again at {until}");
-            return Err(PortError::transient_until(detail, Some(until.since(now))));
+        let told =
+            |error: PortError| error.about(&format!("DNS account {account}, record {}", txt.name));
+        if let Some(error) = self.context.dns_pauses.error(account, now) {
+            return Err(told(error));
         }
         let added = self.context.dns.records.add(txt);
         let added = bounded(limits::DNS_WRITE, "DNS provider", added).await;
         self.context.dns_pauses.answered(account, &added, self.context.clock.now());
         self.context.metrics.dns_write("add", &added);
-        added.map_err(|error| error.about(&format!("DNS account {account}, record {}", txt.name)))
+        added.map_err(told)
     }
 
     /// Looks for the records at the authoritative servers.

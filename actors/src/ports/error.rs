@@ -39,6 +39,17 @@ impl PortError {
         Self::Permanent(Failure::new(class, detail))
     }
 
+    /// The failure of whoever does not try again at once: of `class`, where the error is transient.
+    #[must_use]
+    pub fn into_failure(self, class: FailureClass) -> Failure {
+        match self {
+            Self::Transient { detail, retry_after } => {
+                Failure { retry_after, ..Failure::new(class, detail) }
+            }
+            Self::Permanent(failure) => failure,
+        }
+    }
+
     /// Says in front of the text what the error is about.
     #[must_use]
     pub fn about(self, what: &str) -> Self {

@@ -17,6 +17,7 @@ mod account;
 mod bad_input;
 mod commands;
 mod deploy;
+mod dns01;
 mod doctor;
 mod documented;
 #[path = "../documents/mod.rs"]

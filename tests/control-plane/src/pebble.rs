@@ -1,5 +1,6 @@
 //! Pebble, the ACME CA: configuration, counts from its log, and detection of a wedged Pebble.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -87,7 +88,7 @@ pub(crate) fn program(
     name: &str,
     setup: &Setup,
     ports: &Ports,
-    (validation_port, dns): (u16, &Port),
+    (validation_port, dns): (u16, SocketAddr),
     options: &Options,
 ) -> Result<Program, StartError> {
     let Setup { binaries, directory, root_ca, .. } = setup;
@@ -104,10 +105,7 @@ pub(crate) fn program(
     Ok(Program {
         name: name.into(),
         path: binaries.path("pebble"),
-        args: vec![
-            format!("-config={}", config.display()),
-            format!("-dnsserver={}", dns.address()),
-        ],
+        args: vec![format!("-config={}", config.display()), format!("-dnsserver={dns}")],
         env,
         log: directory.path().join(format!("{name}.log")),
     })

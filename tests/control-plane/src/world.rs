@@ -200,8 +200,16 @@ impl World {
 
     /// Starts another Pebble, with accounts and orders of its own, and waits for readiness.
     pub async fn start_another_pebble(&self) -> Result<AnotherPebble, StartError> {
+        self.start_pebble_with(self.nameserver()).await
+    }
+
+    /// Starts another Pebble that asks this name server.
+    pub async fn start_pebble_with(
+        &self,
+        nameserver: SocketAddr,
+    ) -> Result<AnotherPebble, StartError> {
         let ports = pebble::Ports::reserve(reserve)?;
-        let routes = (self.gateway_port(), &self.servers.dns.port);
+        let routes = (self.gateway_port(), nameserver);
         let options = Options::default();
         let program = pebble::program("another-pebble", &self.setup, &ports, routes, &options)?;
         let process = program.start()?;

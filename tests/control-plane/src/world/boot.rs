@@ -30,7 +30,7 @@ pub(super) async fn boot(options: Options) -> Result<World, StartError> {
     let validation_port = gateway_port.as_ref().map_or(CONTROLLER_PORT, Port::number);
     let dns_ports = (reserve()?, reserve()?);
     let ca_ports = pebble::Ports::reserve(reserve)?;
-    let routes = (validation_port, &dns_ports.0);
+    let routes = (validation_port, dns_ports.0.address());
     let ca = pebble::program("pebble", &setup, &ca_ports, routes, &options)?;
 
     let address = options.controller.unwrap_or(Ipv4Addr::LOCALHOST);

@@ -118,7 +118,7 @@ async fn check_ports(operator: &Operator) {
         "ingress_acme_leader 1",
         "ingress_acme_managed_ingresses 2",
         "ingress_acme_certificate_not_after_timestamp_seconds{namespace=\"web\",secret=\"shop-tls\"}",
-        "ingress_acme_acme_requests_total{endpoint=\"new_order\",status=\"201\"} 1",
+        "ingress_acme_acme_requests_total{endpoint=\"new_order\",status=\"201\",ca=\"",
         "ingress_acme_build_info",
         "ingress_acme_acme_directory_info{directory=\"https://",
         "ingress_acme_kube_requests_total{verb=\"list\",resource=\"ingresses\",code=\"200\"}",

@@ -206,7 +206,7 @@ async fn a_healthy_install_is_well(install: &Install) {
     assert_eq!(checks[..5], ["api-server", "deployment", "flags", "leader", "rights"]);
     assert_eq!(checks[5..10], ["directory", "clock", "proxy", "network-policy", "installs"]);
     assert_eq!(checks[10..], ["class", "ingress", "dns", "route", "caa"]);
-    assert!(said.line("rights").contains("has all 16 rights"), "{}", said.line("rights"));
+    assert!(said.line("rights").contains("has all 17 rights"), "{}", said.line("rights"));
     assert!(said.line("directory").contains("the account is registered"), "{:?}", said.lines);
     assert!(said.line("flags").contains(&install.world.acme_directory()), "{:?}", said.lines);
     // The CA is asked for its directory alone, and the API server stores nothing.
@@ -235,7 +235,7 @@ async fn a_healthy_install_is_well(install: &Install) {
 
 async fn the_operator_itself_may_ask_for_its_rights(install: &Install) {
     let said = install.says_as(install.world.operator_kubeconfig(), &[]).await;
-    assert!(said.line("rights").contains("has all 16 rights"), "{:#?}", said.lines);
+    assert!(said.line("rights").contains("has all 17 rights"), "{:#?}", said.lines);
     assert!(said.line("deployment").starts_with("skipped"), "{:#?}", said.lines);
     assert_eq!(said.line("network-policy").split_whitespace().next(), Some("skipped"));
     assert!(said.with("ok").contains(&"leader"), "{:#?}", said.lines);

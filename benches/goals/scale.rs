@@ -4,6 +4,7 @@
 mod failing;
 mod objects;
 mod page;
+mod pairs;
 mod scans;
 
 use std::net::Ipv4Addr;
@@ -32,6 +33,9 @@ pub(crate) async fn measure(goals: &mut Goals, chosen: &[String]) -> anyhow::Res
     }
     if all || wanted("page") {
         page::measure(goals).await?;
+    }
+    if all || wanted("pairs") {
+        pairs::measure(goals).await?;
     }
     if all || wanted("edits") {
         edits(goals).await?;

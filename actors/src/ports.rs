@@ -360,8 +360,9 @@ pub trait Segments {
 /// Append-only log of all event streams.
 #[async_trait(?Send)]
 pub trait Journal {
-    /// Appends records, which are durable on return. Only `CertificateInstalled` may be written
-    /// later: without that record, a restart downloads the certificate of the order again.
+    /// Appends records, which are durable on return. Only `CertificateInstalled` and `TxtRemoved`
+    /// may be written later: without that record, a restart downloads the certificate of the order
+    /// again, or removes a TXT record again.
     ///
     /// The journal has its own deadline, and the call must not be dropped before: records that are
     /// pending may still become durable. After [`JournalError::Fenced`] they may be durable or not,

@@ -161,9 +161,9 @@ impl Journal for SegmentedJournal {
 }
 
 /// Whether no caller awaits the event's write. The certificate is already in its Secret, so that a
-/// restart finds out without the journal.
+/// restart finds out without the journal; and a TXT record that is gone may be removed again.
 fn nobody_waits_for(event: &Event) -> bool {
-    matches!(event, Event::CertificateInstalled(_))
+    matches!(event, Event::CertificateInstalled(_) | Event::TxtRemoved(_))
 }
 
 impl JournalInner {

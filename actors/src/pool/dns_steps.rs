@@ -12,7 +12,7 @@ use crate::domain::dns::method::{DnsFacts, Persist};
 use crate::domain::dns::persist::permits;
 use crate::domain::dns::txt::TxtRecord;
 use crate::domain::failure::FailureClass;
-use crate::domain::issuance::{Command, TxtAdded};
+use crate::domain::issuance::{AfterRefusal, Command, TxtAdded};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::scheduler::Job;
@@ -54,31 +54,51 @@ impl JobRunner {
         DnsFacts { target, persist }
     }
 
-    /// Writes the records that this job has not written yet, one after the other. Each is journaled
-    /// before it is written, so that it is removed whatever happens to this process.
+    /// Writes the records that this job has not written yet. All are journaled before any is
+    /// written, so that they are removed whatever happens to this process.
     pub(super) async fn add_txt(&self, job: &mut Job, records: BTreeSet<TxtRecord>) {
         let Some(order) = self.order_url(job) else { return };
         let missing: Vec<TxtRecord> =
             records.difference(&job.observed.in_dns.added).cloned().collect();
-        for txt in missing {
-            let purpose = (job.stream.clone(), order.clone());
-            if !self.context.ledger.txt().has(&txt, &purpose) {
-                let added = TxtAdded { order: order.clone(), txt: txt.clone() };
-                if !self.commit(job, Command::AddTxt(added)).await {
-                    return;
+        if !self.journal_txt(job, &order, &missing).await {
+            return;
+        }
+        let writes = stream::iter(missing).map(|txt| async {
+            let written = self.write_txt(&txt).await;
+            (txt, written)
+        });
+        let written: Vec<_> = writes.buffer_unordered(limits::DNS_AT_ONCE).collect().await;
+        for (txt, written) in written {
+            match written {
+                Ok(()) => _ = job.observed.in_dns.added.insert(txt),
+                // Not tried again within the job: its slot is free meanwhile.
+                Err(error) => {
+                    job.observed.failure = Some(error.into_failure(FailureClass::Dns));
                 }
             }
-            if let Err(error) = self.write_txt(&txt).await {
-                // Not tried again within the job: its slot is free meanwhile.
-                job.observed.failure = Some(error.into_failure(FailureClass::Dns));
-                return;
-            }
-            let in_dns = &mut job.observed.in_dns;
-            in_dns.added.insert(txt);
-            in_dns.added_at = Some(self.context.clock.now());
-            job.observed.reset_errors();
         }
-        (job.observed.in_dns.looks, job.observed.in_dns.seen) = (0, false);
+        job.observed.reset_errors();
+        let in_dns = &mut job.observed.in_dns;
+        in_dns.added_at = Some(self.context.clock.now());
+        (in_dns.looks, in_dns.seen) = (0, false);
+    }
+
+    /// Journals records of an order, in one write. Returns whether all are in the journal.
+    async fn journal_txt(&self, job: &mut Job, order: &str, records: &[TxtRecord]) -> bool {
+        let (ledger, now) = (&self.context.ledger, self.context.clock.now());
+        let purpose = (job.stream.clone(), order.to_owned());
+        let new: Vec<&TxtRecord> =
+            records.iter().filter(|txt| !ledger.txt().has(txt, &purpose)).collect();
+        let commits = new.into_iter().map(|txt| {
+            let added = TxtAdded { order: order.to_owned(), txt: txt.clone() };
+            ledger.commit(&purpose.0, Command::AddTxt(added), now)
+        });
+        let committed = futures_util::future::join_all(commits).await;
+        let mut are_all = true;
+        for one in committed {
+            are_all &= self.committed(job, AfterRefusal::Fail, one);
+        }
+        are_all
     }
 
     /// Writes a record, unless its account has just failed.

@@ -7,7 +7,7 @@ use super::job_runner::JobRunner;
 use crate::domain::cas::Ca;
 use crate::domain::desired::desired_certificate::{Attempted, DesiredCertificate};
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::issuance::{AfterRefusal, Command, Issuance, Observed, State, Step};
+use crate::domain::issuance::{AfterRefusal, Command, Event, Issuance, Observed, State, Step};
 use crate::domain::limits;
 use crate::domain::rate_limits::LimitHit;
 use crate::domain::scheduling::scheduler::Job;
@@ -130,7 +130,20 @@ impl JobRunner {
     /// unavailable journal is a transient error of the job.
     pub(super) async fn commit(&self, job: &mut Job, command: Command) -> bool {
         let (now, follow_up) = (self.context.clock.now(), after_refusal(&command));
-        match self.context.ledger.commit(&job.stream, command, now).await {
+        let committed = self.context.ledger.commit(&job.stream, command, now).await;
+        self.committed(job, follow_up, committed)
+    }
+
+    /// Records the Event of a commit, or takes its error as one of the job. Returns whether the
+    /// journal took the event.
+    pub(super) fn committed(
+        &self,
+        job: &mut Job,
+        follow_up: AfterRefusal,
+        committed: Result<(Event, State), CommitError>,
+    ) -> bool {
+        let now = self.context.clock.now();
+        match committed {
             Ok((event, before)) => {
                 if let Some(desired) = self.context.desired(&job.stream)
                     && let Some(kube_event) = KubeEvent::of_event(&event, &before, &desired)

@@ -85,6 +85,13 @@ impl OperatorContext {
         self.dates.expiries.read(ends)
     }
 
+    /// Key of a DNS account in its pauses: a new version of its Secret has none.
+    pub(crate) fn version_of_account(&self, account: &str) -> String {
+        let accounts = self.dns.accounts.borrow();
+        let version = accounts.get(account).map(|account| account.version.as_str());
+        format!("{account} {}", version.unwrap_or_default())
+    }
+
     /// Returns the newest desired certificate of a Secret; `None` if no Ingress names the Secret.
     pub(crate) fn desired(&self, secret: &SecretKey) -> Option<DesiredCertificate> {
         self.index.borrow().desired(secret)

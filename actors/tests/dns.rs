@@ -276,3 +276,38 @@ fn a_persistent_record_proves_a_wildcard_without_a_write() {
         assert!(fakes.ca.orders() <= 2, "one without the wildcard while its record was missing");
     });
 }
+
+#[test]
+fn an_account_that_does_not_work_takes_no_host_of_the_certificate_that_is_there() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        let hosts = ["*.example.com", "example.com", "a.example.com"];
+        fakes.cluster.apply(named("web", "shop", &hosts));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "shop"), ["a.example.com", "example.com"]);
+        fakes.dns.put_cname("_acme-challenge.example.com", "www.example.com");
+        fakes.dns.set_accounts(vec![dns_account("bind", "example.com")]);
+        fakes.pass(85 * DAY).await;
+        assert_eq!(fakes.cluster.names("web", "shop"), ["a.example.com", "example.com"]);
+        let secret = fakes.cluster.secret("web", "shop").expect("it was just there");
+        let ends = secret.view.certificate.expect("a certificate").not_after;
+        assert!(ends.since(fakes.clock.now()) > 30 * DAY, "it is renewed: {ends}");
+    });
+}
+
+#[test]
+fn a_wildcard_certificate_that_serves_its_hosts_outlives_its_account() {
+    Fakes::paused(async {
+        let fakes = with_account();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(named("web", "shop", &["*.example.com", "a.example.com"]));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "shop"), ["*.example.com"]);
+        fakes.dns.set_accounts(Vec::new());
+        fakes.pass(DAY).await;
+        assert_eq!(fakes.cluster.names("web", "shop"), ["*.example.com"]);
+        assert_eq!(fakes.ca.orders(), 1);
+        fakes.assert_stable().await;
+    });
+}

@@ -155,7 +155,8 @@ impl Accounts {
         if let Some(rolled_over) = self.rolled_over(&stored).await? {
             return Ok(rolled_over);
         }
-        if let Some(url) = stored.url {
+        // That of a key which several CAs share is the account at one of them.
+        if let Some(url) = stored.url.filter(|_| stored.directory == self.directory) {
             return Ok((stored.key, url));
         }
         let url = self.of_key(&stored.key).await?.ok_or_else(no_account)?;

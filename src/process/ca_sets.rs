@@ -195,9 +195,13 @@ impl FileCas {
 
     /// Completes the CAs before the work begins. A standby has not followed the file.
     pub async fn begin(&self) -> anyhow::Result<()> {
-        let newest = cas_file::read(&self.path);
-        let cas = newest.unwrap_or_else(|_| self.read.borrow().clone()); // it is told soon
-        self.put_to_use(cas).await
+        let last = self.read.borrow().clone();
+        if let Ok(newest) = cas_file::read(&self.path)
+            && self.put_to_use(newest).await.is_ok()
+        {
+            return Ok(());
+        }
+        self.put_to_use(last).await // why the newest is not used is told soon
     }
 
     /// Follows the file forever. A bad one changes nothing, and is told once.

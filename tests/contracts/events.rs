@@ -36,6 +36,7 @@ pub(crate) fn desired() -> DesiredCertificate {
         secret: SecretKey::new("web", "shop"),
         names: names(&["shop.example.com", "www.example.com"]),
         in_dns: BTreeSet::new(),
+        covered: BTreeSet::new(),
         dns_accounts: 0,
         owners: BTreeSet::new(),
         routes: Arc::default(),

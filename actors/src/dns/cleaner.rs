@@ -50,8 +50,10 @@ impl TxtCleaner {
         let needs = |(stream, order): &Purpose| ledger.with(stream, |state| is_open(state, order));
         let is_due =
             |txt: &TxtRecord| self.failed.get(txt).is_none_or(|failed| failed.again <= now);
-        let is_paused =
-            |txt: &TxtRecord| self.context.dns_pauses.error(&txt.account, now).is_some();
+        let is_paused = |txt: &TxtRecord| {
+            let version = self.context.version_of_account(&txt.account);
+            self.context.dns_pauses.error(&version, now).is_some()
+        };
         let txt = ledger.txt();
         let mut due = txt.unneeded(needs).filter(|(txt, _)| is_due(txt) && !is_paused(txt));
         due.next().map(|(txt, purposes)| (txt.clone(), purposes.clone()))
@@ -102,10 +104,11 @@ async fn remove(
     purposes: BTreeSet<Purpose>,
     failing_since: Option<Timestamp>,
 ) -> (TxtRecord, Result<(), PortError>) {
+    let version = context.version_of_account(&txt.account);
     let removed =
         bounded(limits::DNS_WRITE, "DNS provider", context.dns.records.remove(&txt)).await;
     let now = context.clock.now();
-    context.dns_pauses.answered(&txt.account, &removed, now);
+    context.dns_pauses.answered(&version, &removed, now);
     context.metrics.dns_write("remove", &removed);
     if let Err(error) = removed {
         if failing_since.is_none_or(|since| now.since(since) < limits::TXT_KEPT) {
@@ -114,6 +117,10 @@ async fn remove(
         warn!(name = %txt.name, account = txt.account, %error, "a TXT record is given up; remove it by hand");
     }
     for (stream, order) in purposes {
+        // A CA may have opened the same order again meanwhile, which needs the record.
+        if context.ledger.with(&stream, |state| is_open(state, &order)) {
+            continue;
+        }
         let command = Command::RemoveTxt(TxtAdded { order, txt: txt.clone() });
         if let Err(error) = context.ledger.commit(&stream, command, now).await {
             debug!(%error, "the removal is not journaled, and made again");

@@ -158,7 +158,9 @@ impl Cas {
             return None;
         }
         let names = names.iter().map(DnsName::as_str);
-        Some(self.choose(namespace, &names, asked, None).ca.is_public())
+        let choice = self.choose(namespace, &names, asked, None);
+        // Nothing new is ordered after a refusal, and another CA may renew what is there.
+        Some(choice.refusal.is_none() && choice.ca.is_public())
     }
 
     /// The CA of a journaled issuance: the one that it names, or the first one of the flags.

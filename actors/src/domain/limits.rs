@@ -45,6 +45,9 @@ pub const DNS_AT_ONCE: usize = 4;
 /// Pause of all writes with a DNS account that did not answer in time or failed, so that its jobs
 /// do not hold the slots of others one after the other.
 pub const DNS_ACCOUNT_PAUSE: Duration = secs(60);
+/// Pause after an order whose TXT records could not be written: each further one counts in the
+/// limits that all share. A change of the account ends the pause.
+pub const DNS_ORDER_PAUSE: Duration = secs(6 * 3600);
 /// Pauses between looks for a TXT record at the authoritative servers of its zone. Most providers
 /// take seconds, a server of one's own takes none.
 pub const TXT_LOOKS: [Duration; 6] = [

@@ -25,7 +25,8 @@ impl JobRunner {
     pub(super) async fn look_up_dns(&self, job: &mut Job, names: BTreeSet<DnsName>) {
         let unknown =
             names.into_iter().filter(|name| !job.observed.in_dns.facts.contains_key(name));
-        let unknown: Vec<DnsName> = unknown.collect();
+        // A few at a time, so that other jobs come between.
+        let unknown: Vec<DnsName> = unknown.take(limits::PROBES_AT_ONCE).collect();
         let looks = stream::iter(unknown).map(|name| async {
             let facts = self.facts_of(job, &name).await;
             (name, facts)
@@ -60,6 +61,8 @@ impl JobRunner {
         let Some(order) = self.order_url(job) else { return };
         let missing: Vec<TxtRecord> =
             records.difference(&job.observed.in_dns.added).cloned().collect();
+        // A few at a time: the next step is decided by the grants of then.
+        let missing: Vec<TxtRecord> = missing.into_iter().take(limits::PROBES_AT_ONCE).collect();
         if !self.journal_txt(job, &order, &missing).await {
             return;
         }
@@ -106,12 +109,13 @@ impl JobRunner {
         let (account, now) = (&txt.account, self.context.clock.now());
         let told =
             |error: PortError| error.about(&format!("DNS account {account}, record {}", txt.name));
-        if let Some(error) = self.context.dns_pauses.error(account, now) {
+        let version = self.context.version_of_account(account);
+        if let Some(error) = self.context.dns_pauses.error(&version, now) {
             return Err(told(error));
         }
         let added = self.context.dns.records.add(txt);
         let added = bounded(limits::DNS_WRITE, "DNS provider", added).await;
-        self.context.dns_pauses.answered(account, &added, self.context.clock.now());
+        self.context.dns_pauses.answered(&version, &added, self.context.clock.now());
         self.context.metrics.dns_write("add", &added);
         added.map_err(told)
     }

@@ -99,7 +99,7 @@ impl JobRunner {
         let Some(desired) = self.context.desired(&job.stream) else {
             return self.abandon(job, "no Ingress needs it any more").await;
         };
-        failure.names.retain(|name| desired.names.contains(name)); // a CA may name others
+        failure.names.retain(|name| desired.names.contains(name) || desired.covered.contains(name)); // a CA may name others
         let directory = self.directory(job, &desired);
         let set = self.context.cas.set();
         let is_public = set.cas.at(&directory).is_some_and(Ca::is_public);

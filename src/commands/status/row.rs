@@ -312,6 +312,7 @@ mod tests {
         let names = ["a.example.com", "b.example.com"];
         DesiredCertificate {
             in_dns: BTreeSet::new(),
+            covered: BTreeSet::new(),
             dns_accounts: 0,
             secret: SecretKey::new("web", "shop"),
             names: names.iter().filter_map(|name| DnsName::parse(name).ok()).collect(),

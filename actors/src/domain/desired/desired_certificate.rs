@@ -66,6 +66,9 @@ pub struct DesiredCertificate {
     /// Those of the names that the user wants proved in DNS, and may have so. Wildcards are always
     /// proved there.
     pub in_dns: BTreeSet<DnsName>,
+    /// Names that the Ingresses ask for and that wildcards of the certificate cover. CAs refuse an
+    /// order with both; where such a wildcard fails, these names are ordered in its place.
+    pub covered: BTreeSet<DnsName>,
     /// Hash of the DNS accounts that prove names of it; 0 without any. A change of them may mend
     /// the cause of a failure.
     pub dns_accounts: u64,
@@ -148,6 +151,17 @@ impl DesiredCertificate {
         Fingerprint(hash.finish())
     }
 
+    /// The names of a certificate that leaves out `failed`: the others, and those that a wildcard
+    /// among `failed` covers.
+    pub(crate) fn without(&self, failed: &BTreeSet<DnsName>) -> BTreeSet<DnsName> {
+        let is_uncovered =
+            |name: &&DnsName| name.covering_wildcard().is_some_and(|one| failed.contains(&one));
+        let others = self.names.difference(failed);
+        let uncovered =
+            self.covered.iter().filter(is_uncovered).filter(|name| !failed.contains(*name));
+        others.chain(uncovered).cloned().collect()
+    }
+
     /// Gives rules of their own to the hosts of `exactly` that a wildcard or hostless rule serves.
     pub(crate) fn route_exactly(&mut self, exactly: &BTreeSet<DnsName>) {
         let is_meant = |wanted: &WantedRoute| !wanted.is_exact() && exactly.contains(&wanted.host);
@@ -212,6 +226,7 @@ pub(crate) mod tests {
             secret: SecretKey::new("web", secret),
             names: names(hosts),
             in_dns: BTreeSet::new(),
+            covered: BTreeSet::new(),
             dns_accounts: 0,
             owners: [owner].into(),
             routes: names(hosts).iter().filter(|name| !name.is_wildcard()).map(route).collect(),

@@ -137,7 +137,7 @@ impl Failing {
         now: Timestamp,
     ) -> Option<BTreeSet<DnsName>> {
         let since = self.subset_from(desired)?;
-        let good: BTreeSet<DnsName> = desired.names.difference(&self.names).cloned().collect();
+        let good = desired.without(&self.names);
         (since <= now && !good.is_empty()).then_some(good)
     }
 

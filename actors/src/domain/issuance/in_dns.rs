@@ -24,16 +24,19 @@ pub(super) fn divide(
 }
 
 fn is_in_dns(evaluation: &Evaluation<'_>, name: &DnsName) -> bool {
-    let (inputs, observed) = (&evaluation.inputs, evaluation.inputs.observed);
+    let observed = evaluation.inputs.observed;
     if name.is_wildcard() || evaluation.desired.in_dns.contains(name) {
         return true;
     }
     let rounds = usize::try_from(observed.probes).unwrap_or(usize::MAX);
     let is_missed = observed.reach.get(name).is_some_and(|reach| !reach.is_reached());
-    let namespace = &inputs.stream.namespace;
-    rounds > limits::PROBE.len()
-        && is_missed
-        && inputs.dns_accounts.granted(namespace, name).next().is_some()
+    rounds > limits::PROBE.len() && is_missed && is_granted(evaluation, name)
+}
+
+/// Whether a DNS account may prove the name.
+pub(super) fn is_granted(evaluation: &Evaluation<'_>, name: &DnsName) -> bool {
+    let (inputs, namespace) = (&evaluation.inputs, &evaluation.inputs.stream.namespace);
+    inputs.dns_accounts.granted(namespace, name).next().is_some()
 }
 
 /// Looks up what DNS says about the names, and fails where no method proves one of them.

@@ -11,6 +11,7 @@ use crate::domain::limits;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::check::{IssueReason, serves};
+use crate::domain::validity::renewal::renewal;
 
 /// Reads the Secret if the last read is too old, and refuses too many names or a foreign Secret.
 pub(super) fn fresh_secret(evaluation: &Evaluation<'_>) -> Option<Step> {
@@ -80,7 +81,9 @@ pub(super) fn complete(evaluation: &Evaluation<'_>) -> Step {
 /// is there. The problems of its Ingresses say why.
 pub(super) fn renewed_only(evaluation: &Evaluation<'_>, reason: &IssueReason) -> Option<Step> {
     let (ours, desired) = (evaluation.own_secret(), evaluation.desired);
-    let is_renewal = reason.is_of_time() || matches!(reason, IssueReason::Expired(_));
+    let (ari, now) = (evaluation.inputs.assessment.ari, evaluation.now());
+    let is_due = evaluation.own_certificate().is_some_and(|one| now >= renewal(one, ari));
+    let is_renewal = is_due || reason.is_of_time() || matches!(reason, IssueReason::Expired(_));
     if (!desired.renew_only || ours) && (!desired.refuses_ca || is_renewal) {
         return None;
     }

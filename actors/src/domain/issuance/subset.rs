@@ -49,7 +49,8 @@ fn reason_to_issue(
     let desired = evaluation.desired;
     let serving = evaluation.certificate().filter(|certificate| certificate.key_matches);
     let kept = serving.is_some_and(|certificate| {
-        let mut others = desired.names.difference(&subset.names);
+        let mut others =
+            desired.names.union(&desired.covered).filter(|name| !subset.names.contains(*name));
         let loses = others.any(|name| certificate.is_for(name));
         let waited = evaluation.now().since(failing.since) >= limits::GROUP_PATIENCE;
         let patient = !(desired.grouped && waited);

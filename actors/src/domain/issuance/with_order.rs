@@ -92,5 +92,6 @@ fn overdue(evaluation: &Evaluation<'_>, order: &OrderView, opened_at: Timestamp)
         "since {opened_at} no TXT record could be written for {}; the Events before say why. A new order is opened",
         display_names(&unanswered)
     );
-    Failure::new(FailureClass::Dns, detail).about(unanswered)
+    let retry_after = Some(limits::DNS_ORDER_PAUSE);
+    Failure { retry_after, ..Failure::new(FailureClass::Dns, detail).about(unanswered) }
 }

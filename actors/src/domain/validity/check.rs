@@ -9,6 +9,7 @@ use crate::domain::cut::cut;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::hash::stable_hash;
 use crate::domain::limits;
+use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::renew_requests::are_answered;
 use crate::domain::validity::renewal::{AriStatus, RenewalWindow, renewal};
@@ -233,15 +234,20 @@ pub(crate) fn is_handed_over(secret: &SecretView, desired: &DesiredCertificate) 
 
 /// Whether `certificate` serves all desired names and also some that the CA in use never certifies:
 /// another CA issued it. It is not replaced while it has plenty of its life left, because nothing
-/// could restore it.
+/// could restore it. The same holds for a wildcard that nobody proves any more.
 fn keeps_refused_names(
     certificate: &CertificateView,
     desired: &DesiredCertificate,
     now: Timestamp,
 ) -> bool {
-    let is_for = |name| certificate.is_for(name);
-    desired.refused.iter().any(is_for)
-        && desired.names.iter().all(is_for)
+    let is_for = |name: &DnsName| certificate.is_for(name);
+    let is_covered = |name: &DnsName| {
+        !desired.names.iter().any(DnsName::is_wildcard)
+            && name.covering_wildcard().is_some_and(|wildcard| is_for(&wildcard))
+    };
+    let is_served = |name: &DnsName| is_for(name) || is_covered(name);
+    (desired.refused.iter().any(is_for) || desired.names.iter().any(is_covered))
+        && desired.names.iter().all(is_served)
         && certificate.key_matches
         && now + limits::CLOCK_SKEW >= certificate.not_before
         && Remaining::of(certificate, now) == Remaining::Plenty

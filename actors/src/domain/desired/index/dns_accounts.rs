@@ -66,7 +66,10 @@ mod tests {
         assert_eq!(desired(&index).names, names(&["a.example.com", "example.com"]));
         assert!(changed(index.set_dns_accounts(accounts(&["web"]))));
         assert_eq!(desired(&index).names, names(&["*.example.com", "example.com"]));
-        assert_eq!(desired(&index).routes.len(), 1, "of the name that HTTP-01 proves");
+        assert_eq!(desired(&index).routes.len(), 2, "a host may have to do without the wildcard");
+        let failed = names(&["*.example.com"]);
+        let without = names(&["a.example.com", "example.com"]);
+        assert_eq!(desired(&index).without(&failed), without);
         assert_eq!(index.problems(&view.key).unwrap(), [].into());
         assert_eq!(index.set_dns_accounts(accounts(&["web"])), []);
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::indexed_ingress::IndexedIngress;
-use crate::domain::cas::Cas;
+use crate::domain::cas::{Cas, Source};
 use crate::domain::certificate::KeyAlgorithm;
 use crate::domain::copied::Copied;
 use crate::domain::desired::desired_certificate::{DesiredCertificate, Route, WantedRoute};
@@ -106,6 +106,11 @@ pub(super) fn merge(
     let choice = defaults.cas.choice_for(&desired, None);
     let (refuses_ca, profile) = (choice.refusal.is_some(), choice.ca.profile.as_ref());
     let algorithm = choice.ca.algorithm.unwrap_or(defaults.algorithm);
+    if defaults.cas.source == Source::File {
+        // Another CA than before ends the pause after a failure of that one.
+        let of_ca = stable_hash(&choice.ca.directory);
+        desired.edition.0 = desired.edition.0.wrapping_add(of_ca);
+    }
     desired.refuses_ca = refuses_ca;
     desired.renew_only |= refuses_ca;
     desired.profile = desired.profile.or_else(|| profile.or(defaults.profile).cloned());
@@ -125,6 +130,7 @@ fn of_nobody(secret: &SecretKey) -> DesiredCertificate {
         secret: secret.clone(),
         names: BTreeSet::new(),
         in_dns: BTreeSet::new(),
+        covered: BTreeSet::new(),
         dns_accounts: 0,
         owners: BTreeSet::new(),
         routes: Arc::default(),
@@ -212,13 +218,15 @@ impl DesiredCertificate {
         }
         let is_covered =
             |name: &DnsName| name.covering_wildcard().is_some_and(|one| wildcards.contains(&one));
-        self.names.retain(|name| !is_covered(name));
-        self.in_dns.retain(|name| !is_covered(name));
+        self.covered = self.names.extract_if(.., |name| is_covered(name)).collect();
     }
 
-    /// Whether HTTP-01 proves the name, which takes a route.
+    /// Whether HTTP-01 proves the name, or would without a wildcard that covers it, which takes a
+    /// route.
     fn has_route(&self, name: &DnsName) -> bool {
-        self.names.contains(name) && !name.is_wildcard() && !self.in_dns.contains(name)
+        (self.names.contains(name) || self.covered.contains(name))
+            && !name.is_wildcard()
+            && !self.in_dns.contains(name)
     }
 
     /// Adds the edition of one more Ingress, in any order.

@@ -7,8 +7,8 @@ use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::ports::PortError;
 
-/// End of the pause of each version of an account that did not answer, or said that it is busy, and its text. An
-/// account whose provider stalls would hold the slot of each job in turn.
+/// End of the pause of each version of an account that did not answer, or said that it is busy, and
+/// its text. An account whose provider stalls would hold the slot of each job in turn.
 #[derive(Debug, Default)]
 pub(crate) struct AccountPauses(RefCell<HashMap<String, (Timestamp, String)>>);
 

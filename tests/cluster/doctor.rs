@@ -230,7 +230,7 @@ async fn a_healthy_install_is_well(install: &Install) {
         .collect();
     let reviews = ["create selfsubjectreviews", "create subjectaccessreviews"];
     assert!(written.iter().all(|one| reviews.contains(&one.as_str())), "{written:?}");
-    assert_eq!(written.len(), 1 + 16, "{written:?}");
+    assert_eq!(written.len(), 1 + 17, "{written:?}");
 }
 
 async fn the_operator_itself_may_ask_for_its_rights(install: &Install) {

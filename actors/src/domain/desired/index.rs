@@ -114,6 +114,22 @@ impl Index {
         self.replan(view, skip, space)
     }
 
+    /// Plans the Ingresses anew that `is_concerned` says. Returns these, and the other keys to
+    /// reconcile.
+    fn replan_those(&mut self, is_concerned: impl Fn(&IngressView) -> bool) -> Vec<IngressKey> {
+        let concerned = self.entries.values().filter(|entry| is_concerned(&entry.view));
+        let views: Vec<_> = concerned.map(|entry| (entry.view.clone(), entry.space)).collect();
+        let mut changed = Vec::new();
+        for (view, space) in views {
+            let skip = select(&self.selection, &view).err();
+            changed.push(view.key.clone());
+            changed.extend(self.replan(view, skip, space));
+        }
+        changed.sort_unstable();
+        changed.dedup();
+        changed
+    }
+
     /// Replaces the plan of a known Ingress. Returns the keys to reconcile.
     fn replan(&mut self, view: IngressView, skip: Option<Skip>, space: Space) -> Vec<IngressKey> {
         let key = view.key.clone();

@@ -1,7 +1,6 @@
 //! Effect of cert-manager's presence in the cluster, which may change at any time.
 
 use super::Index;
-use crate::domain::desired::selection::select;
 use crate::domain::ingress::IngressKey;
 use crate::domain::marks::Mark;
 
@@ -12,17 +11,7 @@ impl Index {
         if std::mem::replace(&mut self.selection.cert_manager, is_there) == is_there {
             return Vec::new();
         }
-        let asks = self.entries.values().filter(|entry| entry.view.mark == Some(Mark::TlsAcme));
-        let asking: Vec<_> = asks.map(|entry| (entry.view.clone(), entry.space)).collect();
-        let mut changed = Vec::new();
-        for (view, space) in asking {
-            let skip = select(&self.selection, &view).err();
-            changed.push(view.key.clone());
-            changed.extend(self.replan(view, skip, space));
-        }
-        changed.sort_unstable();
-        changed.dedup();
-        changed
+        self.replan_those(|view| view.mark == Some(Mark::TlsAcme))
     }
 }
 

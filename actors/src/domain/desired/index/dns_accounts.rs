@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::Index;
 use crate::domain::desired::public_names::wants_dns;
-use crate::domain::desired::selection::select;
 use crate::domain::dns::account::DnsAccounts;
 use crate::domain::ingress::{IngressKey, IngressView};
 
@@ -16,18 +15,8 @@ impl Index {
         if std::mem::replace(&mut self.dns_accounts, accounts) == self.dns_accounts {
             return Vec::new();
         }
-        let concerned = self.entries.values().filter(|entry| is_concerned(&entry.view));
-        let views: Vec<_> = concerned.map(|entry| (entry.view.clone(), entry.space)).collect();
-        let mut changed = Vec::new();
-        for (view, space) in views {
-            let skip = select(&self.selection, &view).err();
-            // One whose plan stays may wait for a grant of the record's name.
-            changed.push(view.key.clone());
-            changed.extend(self.replan(view, skip, space));
-        }
-        changed.sort_unstable();
-        changed.dedup();
-        changed
+        // One whose plan stays may wait for a grant of the record's name.
+        self.replan_those(is_concerned)
     }
 }
 

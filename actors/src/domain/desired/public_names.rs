@@ -37,7 +37,7 @@ impl Plan {
     /// proves no wildcard (RFC 8555 §7.1.3).
     pub(super) fn keep_proved(&mut self, ingress: &IngressView, accounts: &DnsAccounts) {
         let namespace = &ingress.key.namespace;
-        let is_proved = |name: &DnsName| accounts.granted(namespace, name).next().is_some();
+        let is_proved = |name: &DnsName| accounts.grants(namespace, name);
         let goes = |name: &DnsName| name.is_wildcard() && !is_proved(name);
         let left_out = self.leave_out(ingress, |_| true, goes);
         if let Some((host, others)) = left_out {

@@ -59,6 +59,11 @@ impl DnsAccounts {
         self.0.iter().find(|account| account.name == name)
     }
 
+    /// Whether an account proves `name` for `namespace`.
+    pub fn grants(&self, namespace: &str, name: &DnsName) -> bool {
+        self.0.iter().any(|one| one.namespaces.has(namespace) && one.zone_of(name).is_some())
+    }
+
     /// Accounts whose zones cover `name`, and which serve `namespace`: those with the longest zone
     /// first, then by name.
     pub fn granted<'a>(

@@ -205,14 +205,14 @@ pub(super) fn routes_and_probes(
         return probe();
     }
     let failure = observed.unreachable(&in_dns)?;
-    let rounds = usize::try_from(observed.probes).unwrap_or(usize::MAX);
+    let are_over = observed.are_rounds_over();
     // After the last round, DNS proves a host where an account is granted.
-    let may_be_in_dns = rounds <= limits::PROBE.len()
-        && failure.names.iter().any(|name| in_dns::is_granted(evaluation, name));
+    let may_be_in_dns =
+        !are_over && failure.names.iter().any(|name| in_dns::is_granted(evaluation, name));
     if probing_is_advisory(evaluation, failing) && !may_be_in_dns {
         return None;
     }
-    if rounds > limits::PROBE.len() { Some(Step::Fail(failure)) } else { probe() }
+    if are_over { Some(Step::Fail(failure)) } else { probe() }
 }
 
 /// Looks up the CAA records of the names, and fails where they forbid the CA to issue: the CA would

@@ -28,15 +28,13 @@ fn is_in_dns(evaluation: &Evaluation<'_>, name: &DnsName) -> bool {
     if name.is_wildcard() || evaluation.desired.in_dns.contains(name) {
         return true;
     }
-    let rounds = usize::try_from(observed.probes).unwrap_or(usize::MAX);
     let is_missed = observed.reach.get(name).is_some_and(|reach| !reach.is_reached());
-    rounds > limits::PROBE.len() && is_missed && is_granted(evaluation, name)
+    observed.are_rounds_over() && is_missed && is_granted(evaluation, name)
 }
 
 /// Whether a DNS account may prove the name.
 pub(super) fn is_granted(evaluation: &Evaluation<'_>, name: &DnsName) -> bool {
-    let (inputs, namespace) = (&evaluation.inputs, &evaluation.inputs.stream.namespace);
-    inputs.dns_accounts.granted(namespace, name).next().is_some()
+    evaluation.inputs.dns_accounts.grants(&evaluation.inputs.stream.namespace, name)
 }
 
 /// Looks up what DNS says about the names, and fails where no method proves one of them.

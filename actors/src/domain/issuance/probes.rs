@@ -56,13 +56,17 @@ impl Observed {
     /// far as they have none: not all rules are known by which a controller chooses. Returns
     /// whether any had none.
     pub(crate) fn give_up_general_rules(&mut self, routes: &[WantedRoute]) -> bool {
-        let rounds = usize::try_from(self.probes).unwrap_or(usize::MAX);
-        if rounds <= limits::PROBE.len() || !self.round.is_empty() {
+        if !self.are_rounds_over() || !self.round.is_empty() {
             return false;
         }
         let answered: Vec<&WantedRoute> =
             routes.iter().filter(|wanted| self.is_answered_elsewhere(&wanted.host)).collect();
         self.route_exactly(answered)
+    }
+
+    /// Whether all rounds of probes are over.
+    pub(super) fn are_rounds_over(&self) -> bool {
+        usize::try_from(self.probes).unwrap_or(usize::MAX) > limits::PROBE.len()
     }
 
     fn is_answered_elsewhere(&self, host: &DnsName) -> bool {

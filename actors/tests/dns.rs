@@ -311,3 +311,72 @@ fn a_wildcard_certificate_that_serves_its_hosts_outlives_its_account() {
         fakes.assert_stable().await;
     });
 }
+
+#[test]
+fn a_wildcard_stays_in_the_secret_of_two_ingresses_when_its_account_goes() {
+    Fakes::paused(async {
+        let fakes = with_account();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(with_tls("wild", "both", &["*.example.com"]));
+        fakes.cluster.apply(with_tls("apex", "both", &["example.com"]));
+        fakes.pass(5 * MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "both"), ["*.example.com", "example.com"]);
+        let orders = fakes.ca.orders();
+        fakes.dns.set_accounts(Vec::new());
+        fakes.pass(DAY).await;
+        assert_eq!(fakes.cluster.names("web", "both"), ["*.example.com", "example.com"]);
+        fakes.cluster.delete(&IngressKey::new("web", "wild"));
+        fakes.cluster.apply(with_tls("wild", "both", &["*.example.com"]));
+        fakes.pass(DAY).await;
+        assert_eq!(fakes.cluster.names("web", "both"), ["*.example.com", "example.com"]);
+        assert_eq!(fakes.ca.orders(), orders, "the certificate has plenty of its life left");
+        fakes.pass(88 * DAY).await;
+        assert_eq!(fakes.cluster.names("web", "both"), ["example.com"], "renewed without it");
+        fakes.assert_stable().await;
+    });
+}
+
+#[test]
+fn a_record_is_written_again_where_its_order_is_opened_again_while_it_is_removed() {
+    Fakes::paused(async {
+        let fakes = with_account();
+        fakes.ca.reuse_orders();
+        fakes.dns.set_lag(MINUTE);
+        fakes.dns.set_removal(Duration::from_secs(19));
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(pair());
+        fakes.pass(Duration::from_secs(10)).await;
+        assert_eq!(fakes.dns.records().len(), 1, "it waits for the servers");
+        fakes.cluster.delete(&IngressKey::new("web", "shop"));
+        while fakes.cluster.calls("dns_remove") == 0 {
+            fakes.pass(Duration::from_secs(1)).await;
+        }
+        fakes.cluster.apply(pair());
+        fakes.pass(4 * MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "shop"), ["*.example.com", "example.com"]);
+        assert_eq!((fakes.ca.orders(), fakes.dns.records()), (1, Vec::new()));
+        assert_eq!(fakes.cluster.calls("dns_add"), 3, "two of the jobs, and one of the cleaner");
+    });
+}
+
+#[test]
+fn an_error_of_one_zone_delays_no_other_zone_of_its_account() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let account = dns_account("bind", "example.com");
+        let zones = ["example.com", "example.org"].map(record_name).into();
+        fakes.dns.set_accounts(vec![DnsAccount { zones, ..account }]);
+        fakes.dns.refuse_zone("example.com", Some(PortError::transient("SERVFAIL")));
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(named("bad", "shop", &["*.example.com"]));
+        fakes.pass(Duration::from_secs(5)).await;
+        fakes.cluster.apply(named("web", "shop", &["*.example.org"]));
+        fakes.pass(Duration::from_secs(10)).await;
+        assert_eq!(fakes.cluster.names("web", "shop"), ["*.example.org"]);
+        fakes.pass(HOUR).await;
+        let told = fakes.cluster.events("bad", "shop");
+        let about: Vec<_> = told.iter().filter(|one| one.note.contains("SERVFAIL")).collect();
+        assert_eq!(about.len(), 1, "{told:?}");
+        assert_eq!(fakes.ca.orders(), 2, "that of the zone with errors waits");
+    });
+}

@@ -13,17 +13,35 @@ use ingress_acme_actors::reporting::metrics::Metrics;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::runtime::watcher;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, mpsc, watch};
 use zeroize::Zeroize;
 
 use super::catalog;
 use super::credentials::Credentials;
 use super::provider::Cluster;
-use super::records::{Account, DnsProviders, Lanes, Loaded};
+use super::records::{Account, DnsProviders, Loaded, NameLocks, writes_at_once};
 use crate::kubernetes::client::scope_watch::{ScopeWatch, Watched, Watching};
 
-/// The DNS accounts as they are now, and the records that are written with them.
-pub type Accounts = (watch::Receiver<Arc<DnsAccounts>>, Rc<dyn DnsRecords>);
+/// The DNS accounts of the operator's namespace.
+pub struct Accounts {
+    /// The accounts as they are now. The first change is the end of the first list, or that no list
+    /// is allowed.
+    pub accounts: watch::Receiver<Arc<DnsAccounts>>,
+    /// Records that are written with them.
+    pub records: Rc<dyn DnsRecords>,
+    /// Secrets that cannot be used, each version once.
+    pub refused: mpsc::Receiver<RefusedSecret>,
+}
+
+/// A Secret that cannot be used as an account.
+pub struct RefusedSecret {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// What is wrong with the Secret, without a value of its keys, and what is used meanwhile.
+    pub reason: String,
+}
 
 /// Starts the watch of the accounts in the operator's namespace on the current runtime. The watch
 /// ends with the records.
@@ -35,25 +53,31 @@ pub fn dns_accounts(
 ) -> Accounts {
     let (loaded_sender, loaded) = watch::channel(Arc::default());
     let (accounts_sender, accounts) = watch::channel(Arc::default());
+    let (refusals, refused) = mpsc::channel(limits::DNS_ACCOUNTS);
     let store = Store {
         cluster: Cluster { client, namespace: namespace.to_owned(), clock },
         read: BTreeMap::new(),
         listed: None,
         is_full: false,
+        is_listed: false,
         loaded: loaded_sender,
         accounts: accounts_sender,
+        refusals,
         metrics: metrics.clone(),
     };
     let watch = tokio::spawn(store.run());
-    (accounts, Rc::new(DnsProviders { loaded, watch }))
+    let records = Rc::new(DnsProviders { loaded, names: NameLocks::default(), watch });
+    Accounts { accounts, records, refused }
 }
 
 /// A Secret that was read.
 struct ReadSecret {
     /// `metadata.resourceVersion`.
     version: Option<String>,
-    /// `None` if it cannot be used.
+    /// The account of the newest version that can be used; `None` if there is none.
     account: Option<(DnsAccount, Arc<Account>)>,
+    /// Whether this version can be used.
+    is_usable: bool,
 }
 
 /// All Secrets with the label.
@@ -64,8 +88,11 @@ struct Store {
     listed: Option<BTreeMap<String, ReadSecret>>,
     /// Whether a Secret was left out, so that the end of another one makes room.
     is_full: bool,
+    /// Whether a list was complete, or is not allowed.
+    is_listed: bool,
     loaded: watch::Sender<Arc<Loaded>>,
     accounts: watch::Sender<Arc<DnsAccounts>>,
+    refusals: mpsc::Sender<RefusedSecret>,
     metrics: Metrics,
 }
 
@@ -83,9 +110,16 @@ impl Store {
     /// Takes an event of the watch. Returns whether all Secrets must be listed again.
     fn take(&mut self, watched: Watched<Secret>) -> bool {
         match watched {
-            Watched::Failed(_) => return false,
+            Watched::Failed(reason) => {
+                // Nobody waits for a list that is not allowed.
+                if reason == "forbidden" && !std::mem::replace(&mut self.is_listed, true) {
+                    self.accounts.send_modify(|_| ());
+                }
+                return false;
+            }
             Watched::Event(watcher::Event::Init) => {
-                self.listed = Some(BTreeMap::new());
+                // A list that broke off has taken some of those that were read before.
+                self.read.extend(self.listed.replace(BTreeMap::new()).unwrap_or_default());
                 self.is_full = false;
                 return false;
             }
@@ -119,9 +153,9 @@ impl Store {
             // A list names again what has not changed.
             Some(known) if known.version.is_some() && known.version == version => known,
             known => {
-                let lanes = known.and_then(|known| Some(known.account?.1.lanes.clone()));
-                let account = self.account(&name, &secret, lanes.unwrap_or_default());
-                ReadSecret { version, account }
+                let known = known.and_then(|known| known.account);
+                let (account, is_usable) = self.account(&name, &secret, known);
+                ReadSecret { version, account, is_usable }
             }
         };
         for value in secret.data.iter_mut().flat_map(BTreeMap::values_mut) {
@@ -141,44 +175,58 @@ impl Store {
         all.insert(name, read);
     }
 
+    /// The account of a Secret, and whether this version of the Secret can be used. With one that
+    /// cannot, the account stays as it was: an edit with a mistake ends no renewal.
     fn account(
         &self,
         name: &str,
         secret: &Secret,
-        lanes: Arc<Lanes>,
-    ) -> Option<(DnsAccount, Arc<Account>)> {
-        match usable(name, secret, &self.cluster, lanes) {
+        known: Option<(DnsAccount, Arc<Account>)>,
+    ) -> (Option<(DnsAccount, Arc<Account>)>, bool) {
+        let writes = known.as_ref().map(|(_, writing)| writing.writes.clone());
+        match usable(name, secret, &self.cluster, writes.unwrap_or_else(writes_at_once)) {
             Ok((account, writing)) => {
                 let provider = account.provider.as_str();
                 tracing::info!(account = name, provider, "a DNS account is read");
-                Some((account, Arc::new(writing)))
+                (Some((account, Arc::new(writing))), true)
             }
             Err(reason) => {
-                tracing::warn!(
-                    account = name,
-                    reason,
-                    "a DNS account cannot be used; edit its Secret"
-                );
-                None
+                self.refuse(name, secret, &reason, known.is_some());
+                (known, false)
             }
         }
     }
 
-    fn publish(&self) {
+    fn refuse(&self, name: &str, secret: &Secret, reason: &str, is_kept: bool) {
+        let meanwhile = if is_kept {
+            "until it is mended, the account is used as it was, and a process that starts cannot use it"
+        } else {
+            "there is no such account until it is mended"
+        };
+        tracing::warn!(account = name, reason, meanwhile, "a DNS account's Secret cannot be used");
+        let uid = secret.metadata.uid.clone().unwrap_or_default();
+        let reason = format!("This Secret cannot be used as a DNS account: {reason}; {meanwhile}");
+        // With as many waiting, the log and the metric have to do.
+        _ = self.refusals.try_send(RefusedSecret { name: name.to_owned(), uid, reason });
+    }
+
+    fn publish(&mut self) {
         let usable = self.read.values().filter_map(|read| read.account.as_ref());
         let accounts: Vec<_> = usable.clone().map(|(account, _)| account.clone()).collect();
         let writing = usable.map(|(account, writing)| (account.name.clone(), writing.clone()));
         let writing: BTreeMap<_, _> = writing.collect();
-        self.metrics.dns_accounts(accounts.len(), self.read.len() - accounts.len());
+        let wrong = self.read.values().filter(|read| !read.is_usable).count();
+        self.metrics.dns_accounts(accounts.len(), wrong);
         // The writers first, so that no account is named without its writer.
         self.loaded.send_replace(Arc::new(Loaded { writing }));
         let accounts = DnsAccounts::new(accounts);
+        let is_first = !std::mem::replace(&mut self.is_listed, true);
         self.accounts.send_if_modified(|known| {
             let is_new = **known != accounts;
             if is_new {
                 *known = Arc::new(accounts);
             }
-            is_new
+            is_new || is_first
         });
     }
 }
@@ -188,7 +236,7 @@ fn usable(
     name: &str,
     secret: &Secret,
     cluster: &Cluster,
-    lanes: Arc<Lanes>,
+    writes: Arc<Semaphore>,
 ) -> Result<(DnsAccount, Account), String> {
     let data = secret.data.iter().flatten();
     let data = data.map(|(key, value)| (key.as_str(), value.0.as_slice()));
@@ -203,5 +251,6 @@ fn usable(
     let redaction = credentials.redaction();
     let writer = provider.writer(&credentials, cluster);
     let writer = writer.map_err(|wrong| redaction.redact(&wrong))?;
-    Ok((account, Account { provider: provider.title, writer, redaction, lanes }))
+    let (name, title) = (account.provider.clone(), provider.title);
+    Ok((account, Account { provider: name, title, writer, redaction, writes }))
 }

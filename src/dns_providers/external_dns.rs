@@ -2,10 +2,11 @@
 //! that runs with `--source=crd` writes it to its provider.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use async_trait::async_trait;
+use aws_lc_rs::digest::{SHA256, digest};
 use ingress_acme_actors::domain::dns::txt::TxtRecord;
-use ingress_acme_actors::domain::hash::stable_hash;
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, Preconditions,
 };
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::error::{Kind, ProviderError};
 use super::records::{TTL, Writer};
-use crate::kubernetes::client::{FIELD_MANAGER, detail, our_label};
+use crate::kubernetes::client::{FIELD_MANAGER, detail, is_ours, our_label};
 
 /// The objects of the operator's namespace.
 pub(super) struct ExternalDns {
@@ -27,9 +28,14 @@ fn resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(&kind, "dnsendpoints")
 }
 
-/// Name of the object of a record name.
+/// Name of the object of a record name, which may be longer than a name of Kubernetes: a SHA-256, so
+/// that no tenant finds two names with the same object.
 fn object_name(record: &TxtRecord) -> String {
-    format!("ingress-acme-{:016x}", stable_hash(record.name.as_str()))
+    let mut name = "ingress-acme-".to_owned();
+    for octet in digest(&SHA256, record.name.as_str().as_bytes()).as_ref() {
+        _ = write!(name, "{octet:02x}"); // a String takes all
+    }
+    name
 }
 
 /// Values of an object of ours.
@@ -45,7 +51,13 @@ impl ExternalDns {
     }
 
     async fn read(&self, record: &TxtRecord) -> Result<Option<DynamicObject>, ProviderError> {
-        self.api.get_opt(&object_name(record)).await.map_err(|error| refused(&error))
+        let name = object_name(record);
+        let object = self.api.get_opt(&name).await.map_err(|error| refused(&error))?;
+        if object.as_ref().is_some_and(|object| !is_ours(&object.metadata)) {
+            let words = format!("there is a DNSEndpoint {name} that is not of ingress-acme");
+            return Err(ProviderError::new(Kind::Request, words));
+        }
+        Ok(object)
     }
 
     /// Writes all values of the name. The version makes a write fail whose values are old.

@@ -1,16 +1,16 @@
 //! Writes of TXT records with the accounts that are loaded.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use ingress_acme_actors::domain::dns::account_secret::LABEL;
-use ingress_acme_actors::domain::dns::txt::TxtRecord;
+use ingress_acme_actors::domain::dns::txt::{RecordName, TxtRecord};
 use ingress_acme_actors::domain::failure::FailureClass;
-use ingress_acme_actors::domain::hash::stable_hash;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::{DnsRecords, PortError};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use super::credentials::Redaction;
@@ -31,28 +31,37 @@ pub(super) trait Writer: Send + Sync {
 
 /// An account that can write.
 pub(super) struct Account {
+    /// Value of the key `provider`.
+    pub(super) provider: String,
     /// Title of its provider, in texts.
-    pub(super) provider: &'static str,
+    pub(super) title: &'static str,
     /// `None` for an account that writes nothing.
     pub(super) writer: Option<Box<dyn Writer>>,
     pub(super) redaction: Redaction,
-    pub(super) lanes: Arc<Lanes>,
+    /// Bounds the writes at once, whichever version of its Secret they were begun with.
+    pub(super) writes: Arc<Semaphore>,
 }
 
-/// Locks of one account. A record name always takes the same one: many providers replace all
-/// values of a name, so that two writes at once would lose a value.
-pub(super) struct Lanes([Mutex<()>; limits::DNS_WRITES_AT_ONCE]);
-
-impl Default for Lanes {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| Mutex::new(())))
-    }
+/// A semaphore for the writes of a new account.
+pub(super) fn writes_at_once() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(limits::DNS_WRITES_AT_ONCE))
 }
 
-impl Lanes {
-    fn of(&self, name: &str) -> &Mutex<()> {
-        let count = limits::DNS_WRITES_AT_ONCE as u64;
-        &self.0[usize::try_from(stable_hash(name) % count).unwrap_or_default()]
+/// Locks of record names, of all accounts together: many providers replace all values of a name, so
+/// that two writes at once would lose a value.
+#[derive(Default)]
+pub(super) struct NameLocks(RefCell<HashMap<RecordName, Weak<Mutex<()>>>>);
+
+impl NameLocks {
+    async fn lock(&self, name: &RecordName) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.0.borrow_mut();
+            locks.retain(|_, lock| lock.strong_count() > 0);
+            let lock = locks.get(name).and_then(Weak::upgrade).unwrap_or_default();
+            locks.insert(name.clone(), Arc::downgrade(&lock));
+            lock
+        };
+        lock.lock_owned().await
     }
 }
 
@@ -66,6 +75,7 @@ pub(super) struct Loaded {
 /// The records of all accounts. Dropping this value ends the watch of the accounts.
 pub(super) struct DnsProviders {
     pub(super) loaded: watch::Receiver<Arc<Loaded>>,
+    pub(super) names: NameLocks,
     pub(super) watch: JoinHandle<()>,
 }
 
@@ -102,6 +112,10 @@ impl DnsProviders {
     async fn write(&self, write: Write, record: &TxtRecord) -> Result<(), PortError> {
         let account = self.loaded.borrow().writing.get(&record.account).cloned();
         let account = account.ok_or_else(|| gone(write, record))?;
+        if record.provider.as_ref().is_some_and(|of_then| *of_then != account.provider) {
+            return Err(moved(write, record, account.title));
+        }
+        let _alone = self.names.lock(&record.name).await;
         account.write(write, record).await
     }
 }
@@ -109,10 +123,10 @@ impl DnsProviders {
 impl Account {
     async fn write(&self, write: Write, record: &TxtRecord) -> Result<(), PortError> {
         let Some(writer) = &self.writer else { return Err(writes_nothing(write, record)) };
-        let _alone = self.lanes.of(record.name.as_str()).lock().await;
+        let _permit = self.writes.acquire().await; // it is never closed
         let done = write.run(writer.as_ref(), record).await;
         let error = |error: ProviderError| {
-            error.into_port_error((write.verb(), self.provider), record, &self.redaction)
+            error.into_port_error((write.verb(), self.title), record, &self.redaction)
         };
         done.map_err(error)
     }
@@ -123,6 +137,19 @@ fn gone(write: Write, record: &TxtRecord) -> PortError {
     let detail = format!(
         "cannot {verb} the TXT record {name}: there is no DNS account {account} now; the log says why a Secret with the \
          label {LABEL} cannot be used"
+    );
+    PortError::permanent(FailureClass::Dns, detail)
+}
+
+/// The error where the account was at another provider when the record was chosen: at the one of now
+/// its removal would succeed, and the record would stay.
+fn moved(write: Write, record: &TxtRecord, provider: &str) -> PortError {
+    let (TxtRecord { account, name, value, .. }, verb) = (record, write.verb());
+    let before = record.provider.as_deref().unwrap_or_default();
+    let detail = format!(
+        "cannot {verb} the TXT record {name} with the value {value}: the DNS account {account} was at provider `{before}` \
+         then, and is at {provider} now; give the old credentials a Secret of another name next time, and remove the \
+         record by hand"
     );
     PortError::permanent(FailureClass::Dns, detail)
 }
@@ -144,5 +171,26 @@ impl DnsRecords for DnsProviders {
 
     async fn remove(&self, record: &TxtRecord) -> Result<(), PortError> {
         self.write(Write::Remove, record).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn two_writes_of_one_name_are_never_at_once_and_no_lock_is_kept() {
+        let locks = NameLocks::default();
+        let [one, other] = ["a.example.com", "b.example.com"].map(RecordName::parse);
+        let (one, other) = (one.unwrap(), other.unwrap());
+        let held = locks.lock(&one).await;
+        assert!(locks.lock(&one).now_or_never().is_none());
+        assert!(locks.lock(&other).now_or_never().is_some(), "another name waits for nobody");
+        drop(held);
+        let held = locks.lock(&one).now_or_never().expect("the first has ended");
+        assert_eq!(locks.0.borrow().len(), 1);
+        drop(held);
     }
 }

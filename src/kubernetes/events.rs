@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 
 use crate::kubernetes::client::{self, port_error};
 pub use event::CONTROLLER;
-use event::{event, of_pod};
+use event::{event, of_core};
 
 /// Number of Events sent concurrently. The API server's own limits are far higher.
 const AT_ONCE: usize = 4;
@@ -64,9 +64,18 @@ impl KubeEvents {
 impl KubeEvents {
     /// Queues an Event about the operator's own pod, in `namespace`.
     pub fn about_pod(&self, namespace: &str, kube_event: KubeEvent) {
-        let key = IngressKey::new(namespace, &self.pod);
-        let about = IngressRef { key, uid: "".into() };
-        let event = of_pod(event(&about, kube_event, &self.pod, self.clock.now()));
+        self.about_core("Pod", namespace, (&self.pod, ""), kube_event);
+    }
+
+    /// Queues an Event about a Secret of this name and `metadata.uid`, in `namespace`.
+    pub fn about_secret(&self, namespace: &str, secret: (&str, &str), kube_event: KubeEvent) {
+        self.about_core("Secret", namespace, secret, kube_event);
+    }
+
+    fn about_core(&self, kind: &str, namespace: &str, object: (&str, &str), kube_event: KubeEvent) {
+        let (name, uid) = object;
+        let about = IngressRef { key: IngressKey::new(namespace, name), uid: uid.into() };
+        let event = of_core(event(&about, kube_event, &self.pod, self.clock.now()), kind);
         self.send(&about, event, limits::EVENTS_QUEUED);
     }
 

@@ -18,6 +18,7 @@ use ingress_acme_actors::operator::{Observability, Ports, Settings};
 use ingress_acme_actors::ports::{AccountStore, Clock, SecretWatch};
 use ingress_acme_actors::reporting::metrics::Metrics;
 use kube::Client;
+use tokio::sync::mpsc;
 
 use crate::acme::fallback_account::FallbackAccount;
 use crate::acme::{Acme, AcmeOptions, InProcess, Wire};
@@ -26,7 +27,7 @@ use crate::dns_and_http::admin;
 use crate::dns_and_http::challenge_dns::ChallengeRecords;
 use crate::dns_and_http::probe;
 use crate::dns_and_http::solver;
-use crate::dns_providers::accounts::dns_accounts;
+use crate::dns_providers::accounts::{Accounts, RefusedSecret, dns_accounts};
 use crate::kubernetes::account_secret::AccountSecret;
 use crate::kubernetes::client;
 use crate::kubernetes::events;
@@ -165,6 +166,17 @@ pub fn adapters(
     let ports = assembly.ports(clients, None, events, &lease)?;
     let further_acmes = fallback.into_iter().chain(rehearsal).collect();
     Ok(Adapters { ports, acme, further_acmes, file_cas: None, lease })
+}
+
+/// Sends an Event about each Secret that cannot be used as a DNS account, until their watch ends.
+async fn tell_refused(
+    mut refused: mpsc::Receiver<RefusedSecret>,
+    namespace: String,
+    events: Rc<events::KubeEvents>,
+) {
+    while let Some(RefusedSecret { name, uid, reason }) = refused.recv().await {
+        events.about_secret(&namespace, (&name, &uid), KubeEvent::dns_account_refused(reason));
+    }
 }
 
 /// The environment with a client that counts its requests.
@@ -317,15 +329,15 @@ impl Assembly<'_> {
             classes: Rc::new(ingress_classes::KubeIngressClasses::new(client.clone())),
             probe: Rc::new(probe),
             keys: Rc::new(pki::Pki { common_name: self.config.csr_common_name }),
+            dns: self.dns_ports(&events)?,
             event_recorder: events,
             journal: Rc::new(self.journal()),
-            dns: self.dns_ports()?,
             new_orders: lease.new_orders(),
             clock: Rc::new(SharedClock(clock)),
         })
     }
 
-    fn dns_ports(&self) -> anyhow::Result<DnsPorts> {
+    fn dns_ports(&self, events: &Rc<events::KubeEvents>) -> anyhow::Result<DnsPorts> {
         let lookups = match &self.environment.network {
             Network::Sockets => {
                 ChallengeRecords::new(self.config.nameserver, &self.config.dns01_resolvers)?
@@ -339,7 +351,9 @@ impl Assembly<'_> {
         }
         let Environment { client, clock, .. } = self.environment.clone();
         let namespace = self.config.namespace.as_str();
-        let (accounts, records) = dns_accounts(client, namespace, clock, self.metrics);
+        let Accounts { accounts, records, refused } =
+            dns_accounts(client, namespace, clock, self.metrics);
+        actix::spawn(tell_refused(refused, namespace.to_owned(), events.clone()));
         Ok(DnsPorts { accounts, records, lookups })
     }
 

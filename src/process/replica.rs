@@ -211,13 +211,22 @@ impl Replica {
             match self.acme.prepare().await {
                 Ok(_) => {
                     self.health.set_ready(true);
-                    return;
+                    return self.list_dns_accounts().await;
                 }
                 Err(error @ (PortError::Transient { .. } | PortError::Permanent(_))) => {
                     warn!(%error, retry_in = ?PREPARE_RETRY, "the account key cannot be loaded");
                 }
             }
             sleep(PREPARE_RETRY).await;
+        }
+    }
+
+    /// Waits until the DNS accounts are listed. Planned without them, a wildcard would be refused,
+    /// and the certificate ordered again once they are there.
+    async fn list_dns_accounts(&self) {
+        let mut accounts = self.ports.dns.accounts.clone();
+        if timeout(limits::DNS_ACCOUNTS_LIST, accounts.changed()).await.is_err() {
+            warn!("the DNS accounts cannot be listed, so names are planned without them for now");
         }
     }
 

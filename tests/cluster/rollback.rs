@@ -92,6 +92,7 @@ fn newer(directory: &str, now: Timestamp) -> [Record; 2] {
     let name = |text| RecordName::parse(text).expect("a name");
     let txt = TxtRecord {
         account: "bind".to_owned(),
+        provider: None,
         zone: name("example.com"),
         name: name("_acme-challenge.example.com"),
         value: "the value".to_owned(),

@@ -73,6 +73,7 @@ fn txt() -> TxtAdded {
     let name = |text| RecordName::parse(text).unwrap();
     let txt = TxtRecord {
         account: "bind".to_owned(),
+        provider: Some("rfc2136".to_owned()),
         zone: name("example.com"),
         name: name("_acme-challenge.example.com"),
         value: "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0".to_owned(),

@@ -1,10 +1,11 @@
 //! Secrets of accounts: read, reloaded without a restart, and refused one by one.
 
 use ingress_acme_actors::domain::dns::account::{DnsAccounts, Namespaces, PERSIST};
+use ingress_acme_actors::domain::dns::txt::{RecordName, TxtRecord};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::shared_expiries::SharedExpiries;
 
-use crate::{Accounts, permanent, record};
+use crate::{Accounts, SOON, permanent, record};
 
 /// A credential.
 const TOKEN: &str = "a-token-that-nobody-sees";
@@ -44,6 +45,45 @@ async fn an_edited_account_is_read_again_and_one_that_cannot_be_used_leaves_the_
     accounts.delete("no-token").await;
     accounts.until(|accounts| accounts.get("no-token").is_none()).await;
     assert_eq!((counted(&accounts, "usable"), counted(&accounts, "unusable")), (2, 4));
+}
+
+#[tokio::test]
+async fn an_edit_with_a_mistake_is_told_and_the_account_stays_as_it_was() {
+    let mut accounts = Accounts::start().await;
+    let listed = tokio::time::timeout(SOON, accounts.read.changed()).await;
+    listed.expect("the first list ends, also without an account").unwrap();
+    let good = [("provider", "cloudflare"), ("zones", "example.com"), ("api-token", TOKEN)];
+    accounts.account("edited", "example.com", &[good[0], good[2]]).await;
+    accounts.write("edited", &[good[0], good[1], ("api-tokn", TOKEN)]).await;
+    let told = tokio::time::timeout(SOON, accounts.refused.recv()).await.unwrap().unwrap();
+    assert_eq!(told.name, "edited");
+    assert!(told.reason.contains("the account is used as it was"), "{}", told.reason);
+    assert!(!told.uid.is_empty() && !told.reason.contains(TOKEN), "{}", told.reason);
+    let kept = accounts.until(|accounts| accounts.get("edited").is_some()).await;
+    assert_eq!(kept.get("edited").unwrap().namespaces, Namespaces::All);
+    assert_eq!((counted(&accounts, "usable"), counted(&accounts, "unusable")), (1, 1));
+
+    accounts.account("edited", "example.org", &[good[0], good[2]]).await;
+    let org = RecordName::parse("example.org").unwrap();
+    let is_mended =
+        |read: &DnsAccounts| read.get("edited").is_some_and(|one| one.zones.contains(&org));
+    accounts.until(is_mended).await;
+    assert_eq!((counted(&accounts, "usable"), counted(&accounts, "unusable")), (1, 0));
+}
+
+#[tokio::test]
+async fn a_record_of_an_account_that_is_at_another_provider_now_is_to_be_removed_by_hand() {
+    let accounts = Accounts::start().await;
+    accounts
+        .account("moved", "example.com", &[("provider", "cloudflare"), ("api-token", TOKEN)])
+        .await;
+    let record = TxtRecord {
+        provider: Some("hetzner".to_owned()),
+        ..record("moved", "example.com", "example.com", "the-value")
+    };
+    let error = permanent(accounts.records.remove(&record).await);
+    let parts = ["`hetzner`", "Cloudflare", "by hand", "the-value", "_acme-challenge.example.com"];
+    assert!(parts.iter().all(|part| error.contains(part)), "{error}");
 }
 
 /// Writes five accounts that cannot be used.

@@ -5,9 +5,10 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use ingress_acme_actors::domain::dns::txt::TxtRecord;
 use ingress_acme_control_plane::{Bind, TSIG_SECRET, World, apply_yaml, eventually};
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
-use kube::{Api, Client};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
@@ -78,6 +79,28 @@ async fn objects_of_a_cluster_are_providers_with_the_rights_of_their_files() {
     webhook(&world, &accounts).await;
 }
 
+/// An object of the same name without our label is somebody else's, and stays as it is.
+async fn own_object_only(admin: &Client, accounts: &Accounts, record: &TxtRecord) {
+    let [object] = &endpoints(admin).await[..] else { panic!("one object") };
+    let label = "app.kubernetes.io/managed-by";
+    let mark = async |value: Value| {
+        let labels = json!({"metadata": {"labels": {label: value}}});
+        let api = dns_endpoints(admin);
+        let patched =
+            api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(labels)).await;
+        patched.unwrap().metadata.resource_version
+    };
+    let ours = object.labels()[label].clone();
+    let version = mark(json!("somebody-else")).await;
+    for error in [accounts.records.add(record).await, accounts.records.remove(record).await] {
+        let error = permanent(error);
+        assert!(error.contains("not of ingress-acme"), "{error}");
+    }
+    let [same] = &endpoints(admin).await[..] else { panic!("one object") };
+    assert_eq!(same.metadata.resource_version, version);
+    mark(json!(ours)).await;
+}
+
 /// Runs a documented command in the repository.
 async fn run(world: &World, command: &str) {
     let words: Vec<&str> = command.split(' ').skip(1).collect();
@@ -107,6 +130,7 @@ async fn external_dns(world: &World, accounts: &Accounts) {
     };
     eventually(SOON, "the right", async || accounts.records.add(&one).await.ok()).await;
     shows(&["value-1"]).await;
+    own_object_only(&world.admin(), accounts, &other).await;
     accounts.records.add(&other).await.unwrap();
     accounts.records.add(&other).await.unwrap();
     shows(&["value-1", "value-2"]).await;
@@ -119,11 +143,14 @@ async fn external_dns(world: &World, accounts: &Accounts) {
     stand_in.abort();
 }
 
-async fn endpoints(client: &Client) -> Vec<DynamicObject> {
+fn dns_endpoints(client: &Client) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk("externaldns.k8s.io", "v1alpha1", "DNSEndpoint");
     let kind = ApiResource::from_gvk_with_plural(&kind, "dnsendpoints");
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), NAMESPACE, &kind);
-    api.list(&ListParams::default()).await.unwrap().items
+    Api::namespaced_with(client.clone(), NAMESPACE, &kind)
+}
+
+async fn endpoints(client: &Client) -> Vec<DynamicObject> {
+    dns_endpoints(client).list(&ListParams::default()).await.unwrap().items
 }
 
 /// Stands in for ExternalDNS: gives the name in BIND the targets of its `DNSEndpoint`.

@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingress_acme::dns_providers::accounts::dns_accounts;
+use ingress_acme::dns_providers::accounts::{RefusedSecret, dns_accounts};
 use ingress_acme::process::clock::SystemClock;
 use ingress_acme_actors::domain::dns::account::DnsAccounts;
 use ingress_acme_actors::domain::dns::account_secret::LABEL;
@@ -34,7 +34,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// Timeout of a wait; all awaited changes come much sooner.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -61,6 +61,7 @@ pub(crate) struct Accounts {
     pub(crate) metrics: Metrics,
     read: watch::Receiver<Arc<DnsAccounts>>,
     pub(crate) records: Rc<dyn DnsRecords>,
+    pub(crate) refused: mpsc::Receiver<RefusedSecret>,
 }
 
 impl Accounts {
@@ -77,8 +78,9 @@ impl Accounts {
     pub(crate) fn of(admin: Client, operator: Client, server: Option<ApiServer>) -> Self {
         let metrics = Metrics::default();
         let clock = Arc::new(SystemClock::default());
-        let (read, records) = dns_accounts(operator, NAMESPACE, clock, &metrics);
-        Self { _server: server, admin, metrics, read, records }
+        let dns = dns_accounts(operator, NAMESPACE, clock, &metrics);
+        let (read, records, refused) = (dns.accounts, dns.records, dns.refused);
+        Self { _server: server, admin, metrics, read, records, refused }
     }
 
     fn secrets(&self) -> Api<Secret> {
@@ -119,6 +121,7 @@ pub(crate) fn record(account: &str, zone: &str, domain: &str, value: &str) -> Tx
     let domain = DnsName::parse(domain).unwrap();
     TxtRecord {
         account: account.to_owned(),
+        provider: None,
         zone: RecordName::parse(zone).unwrap(),
         name: RecordName::of_challenge(&domain).unwrap(),
         value: value.to_owned(),

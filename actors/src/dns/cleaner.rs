@@ -52,7 +52,7 @@ impl TxtCleaner {
             |txt: &TxtRecord| self.failed.get(txt).is_none_or(|failed| failed.again <= now);
         let is_paused = |txt: &TxtRecord| {
             let version = self.context.version_of_account(&txt.account);
-            self.context.dns_pauses.error(&version, now).is_some()
+            self.context.dns_pauses.error(&version, txt, now).is_some()
         };
         let txt = ledger.txt();
         let mut due = txt.unneeded(needs).filter(|(txt, _)| is_due(txt) && !is_paused(txt));
@@ -105,10 +105,11 @@ async fn remove(
     failing_since: Option<Timestamp>,
 ) -> (TxtRecord, Result<(), PortError>) {
     let version = context.version_of_account(&txt.account);
+    let begun = context.clock.now();
     let removed =
         bounded(limits::DNS_WRITE, "DNS provider", context.dns.records.remove(&txt)).await;
     let now = context.clock.now();
-    context.dns_pauses.answered(&version, &removed, now);
+    context.dns_pauses.answered(&version, &txt, &removed, (now.since(begun), now));
     context.metrics.dns_write("remove", &removed);
     if let Err(error) = removed {
         if failing_since.is_none_or(|since| now.since(since) < limits::TXT_KEPT) {
@@ -116,11 +117,15 @@ async fn remove(
         }
         warn!(name = %txt.name, account = txt.account, %error, "a TXT record is given up; remove it by hand");
     }
+    // A CA may have opened the same order again meanwhile, which needs the record.
+    let needs =
+        |(stream, order): &Purpose| context.ledger.with(stream, |state| is_open(state, order));
+    if purposes.iter().any(needs) {
+        let added = bounded(limits::DNS_WRITE, "DNS provider", context.dns.records.add(&txt)).await;
+        context.metrics.dns_write("add", &added);
+        return (txt, added);
+    }
     for (stream, order) in purposes {
-        // A CA may have opened the same order again meanwhile, which needs the record.
-        if context.ledger.with(&stream, |state| is_open(state, &order)) {
-            continue;
-        }
         let command = Command::RemoveTxt(TxtAdded { order, txt: txt.clone() });
         if let Err(error) = context.ledger.commit(&stream, command, now).await {
             debug!(%error, "the removal is not journaled, and made again");

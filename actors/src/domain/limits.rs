@@ -42,7 +42,10 @@ pub const DNS_WRITE: Duration = secs(20);
 pub const DNS_LOOK: Duration = secs(10);
 /// Names that one job looks up in DNS, or writes there, at the same time.
 pub const DNS_AT_ONCE: usize = 4;
-/// Pause of all writes with a DNS account that did not answer in time or failed, so that its jobs
+/// Duration from which a failed write was slow, so that its account pauses as a whole. Below that,
+/// a failure holds no slot for long, and only the writes of its zone pause.
+pub const DNS_SLOW_WRITE: Duration = secs(5);
+/// Pause of the writes with a DNS account that did not answer in time or failed, so that its jobs
 /// do not hold the slots of others one after the other.
 pub const DNS_ACCOUNT_PAUSE: Duration = secs(60);
 /// Pause after an order whose TXT records could not be written: each further one counts in the

@@ -27,6 +27,9 @@ pub struct FakeDns {
     cnames: RefCell<BTreeMap<RecordName, RecordName>>,
     persisted: RefCell<BTreeMap<RecordName, Vec<String>>>,
     lag: Cell<Duration>,
+    /// Time that a removal takes.
+    removal: Cell<Duration>,
+    /// By account, or by zone.
     refusal: RefCell<BTreeMap<String, PortError>>,
     silent: RefCell<BTreeSet<String>>,
 }
@@ -63,6 +66,7 @@ impl FakeDns {
             cnames: RefCell::default(),
             persisted: RefCell::default(),
             lag: Cell::default(),
+            removal: Cell::default(),
             refusal: RefCell::default(),
             silent: RefCell::default(),
         }
@@ -105,6 +109,11 @@ impl FakeDns {
         self.lag.set(lag);
     }
 
+    /// Time that a removal takes.
+    pub fn set_removal(&self, removal: Duration) {
+        self.removal.set(removal);
+    }
+
     /// Answers writes with this account by an error; `None` ends that.
     pub fn refuse(&self, account: &str, error: Option<PortError>) {
         let mut refusal = self.refusal.borrow_mut();
@@ -112,6 +121,11 @@ impl FakeDns {
             Some(error) => _ = refusal.insert(account.to_owned(), error),
             None => _ = refusal.remove(account),
         }
+    }
+
+    /// Answers writes in this zone by an error; `None` ends that.
+    pub fn refuse_zone(&self, zone: &str, error: Option<PortError>) {
+        self.refuse(zone, error);
     }
 
     /// Never answers writes with this account.
@@ -141,7 +155,8 @@ impl FakeDns {
         name
     }
 
-    async fn called(&self, call: &'static str, account: &str) -> Result<(), PortError> {
+    async fn called(&self, call: &'static str, record: &TxtRecord) -> Result<(), PortError> {
+        let account = &record.account;
         self.cluster.call(call).await?;
         if self.silent.borrow().contains(account) {
             std::future::pending::<()>().await;
@@ -149,14 +164,16 @@ impl FakeDns {
         if self.accounts.borrow().get(account).is_none() {
             return Err(PortError::permanent(FailureClass::Dns, format!("{account} is gone")));
         }
-        self.refusal.borrow().get(account).cloned().map_or(Ok(()), Err)
+        let refusal = self.refusal.borrow();
+        let refusal = refusal.get(account).or_else(|| refusal.get(record.zone.as_str()));
+        refusal.cloned().map_or(Ok(()), Err)
     }
 }
 
 #[async_trait(?Send)]
 impl DnsRecords for FakeDns {
     async fn add(&self, record: &TxtRecord) -> Result<(), PortError> {
-        self.called("dns_add", &record.account).await?;
+        self.called("dns_add", record).await?;
         let at = self.clock.now() + self.lag.get();
         let key = (record.name.clone(), record.value.clone());
         self.records.borrow_mut().entry(key).or_insert(at);
@@ -164,7 +181,8 @@ impl DnsRecords for FakeDns {
     }
 
     async fn remove(&self, record: &TxtRecord) -> Result<(), PortError> {
-        self.called("dns_remove", &record.account).await?;
+        self.called("dns_remove", record).await?;
+        tokio::time::sleep(self.removal.get()).await;
         self.records.borrow_mut().remove(&(record.name.clone(), record.value.clone()));
         Ok(())
     }

@@ -110,12 +110,13 @@ impl JobRunner {
         let told =
             |error: PortError| error.about(&format!("DNS account {account}, record {}", txt.name));
         let version = self.context.version_of_account(account);
-        if let Some(error) = self.context.dns_pauses.error(&version, now) {
+        if let Some(error) = self.context.dns_pauses.error(&version, txt, now) {
             return Err(told(error));
         }
         let added = self.context.dns.records.add(txt);
         let added = bounded(limits::DNS_WRITE, "DNS provider", added).await;
-        self.context.dns_pauses.answered(&version, &added, self.context.clock.now());
+        let (begun, now) = (now, self.context.clock.now());
+        self.context.dns_pauses.answered(&version, txt, &added, (now.since(begun), now));
         self.context.metrics.dns_write("add", &added);
         added.map_err(told)
     }

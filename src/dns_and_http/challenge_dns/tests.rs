@@ -19,6 +19,7 @@ fn record(value: &str) -> TxtRecord {
     let of = |name: &str| RecordName::parse(name).unwrap();
     TxtRecord {
         account: "dns".to_owned(),
+        provider: None,
         zone: of("example.com"),
         name: of(NAME),
         value: value.to_owned(),

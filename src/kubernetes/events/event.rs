@@ -55,15 +55,15 @@ pub(super) fn event(about: &IngressRef, kube_event: KubeEvent, pod: &str, now: T
     }
 }
 
-/// Turns an Event about an Ingress into the same one about the pod of that name.
-pub(super) fn of_pod(event: Event) -> Event {
-    let pod = event.regarding.map(|about| ObjectReference {
+/// Turns an Event about an Ingress into the same one about an object of the core API with that name.
+pub(super) fn of_core(event: Event, kind: &str) -> Event {
+    let object = event.regarding.map(|about| ObjectReference {
         api_version: Some("v1".to_owned()),
-        kind: Some("Pod".to_owned()),
-        uid: None,
+        kind: Some(kind.to_owned()),
+        uid: about.uid.filter(|uid| !uid.is_empty()),
         ..about
     });
-    Event { regarding: pod, ..event }
+    Event { regarding: object, ..event }
 }
 
 fn name(about: &IngressRef, kube_event: &KubeEvent, now: Timestamp) -> String {

@@ -20,7 +20,7 @@ mod problems;
 mod rooms;
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -51,6 +51,8 @@ pub struct Index {
     entries: HashMap<IngressKey, Box<IndexedIngress>>,
     /// Sorted keys. Nearly every Secret has one user, and a set would allocate room for eleven.
     users: HashMap<SecretKey, Vec<IngressKey>>,
+    /// Ingresses that name a Secret in a block whose names are all left out.
+    left_out: BTreeMap<SecretKey, BTreeSet<IngressKey>>,
     listing: HashMap<WatchScope, HashSet<IngressKey>>,
     /// Scopes that were listed once.
     listed: HashSet<WatchScope>,
@@ -383,6 +385,10 @@ impl Index {
                 users.insert(place, key.clone());
             }
         }
+        for (secret, _) in self.entries.get(key).iter().flat_map(|entry| &entry.plan.left_out) {
+            self.merged.borrow_mut().remove(secret);
+            self.left_out.entry(secret.clone()).or_default().insert(key.clone());
+        }
     }
 
     /// Removes `key` from the users of the Secrets in `plan`. Returns one remaining user of each.
@@ -391,6 +397,13 @@ impl Index {
             return BTreeSet::new();
         }
         self.forget_merged(plan);
+        for (secret, _) in &plan.left_out {
+            let Some(users) = self.left_out.get_mut(secret) else { continue };
+            users.remove(key);
+            if users.is_empty() {
+                self.left_out.remove(secret);
+            }
+        }
         let mut neighbours = BTreeSet::new();
         for PlannedCertificate { secret, .. } in &plan.certificates {
             let Some(users) = self.users.get_mut(secret) else { continue };

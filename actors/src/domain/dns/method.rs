@@ -39,6 +39,8 @@ pub(crate) enum Proof {
     Txt {
         /// Name of the account's Secret.
         account: String,
+        /// Provider of the account.
+        provider: String,
         /// Where the record is written.
         target: ChallengeTarget,
     },
@@ -77,7 +79,8 @@ pub(crate) fn choose(
     let Some(writer) = writer else {
         return Err(failure(name, &led_elsewhere(name, &target.name, writers[0])));
     };
-    Ok(Proof::Txt { account: writer.name.clone(), target })
+    let (account, provider) = (writer.name.clone(), writer.provider.clone());
+    Ok(Proof::Txt { account, provider, target })
 }
 
 /// Why no account proves the name for a namespace, with the remedy.
@@ -152,7 +155,8 @@ mod tests {
         let both = || vec![of_persist(), writer.clone()];
         assert_eq!(chosen(&facts(Persist::Fits), both()), Ok(Proof::Persist));
         let target = at("_acme-challenge.example.com");
-        let by_account = Ok(Proof::Txt { account: "bind".to_owned(), target });
+        let (account, provider) = ("bind".to_owned(), "rfc2136".to_owned());
+        let by_account = Ok(Proof::Txt { account, provider, target });
         assert_eq!(chosen(&facts(Persist::Missing), both()), by_account);
         assert_eq!(chosen(&facts(Persist::Off), vec![writer]), by_account);
     }

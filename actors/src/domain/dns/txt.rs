@@ -34,6 +34,9 @@ pub struct BadRecordName;
 pub struct TxtRecord {
     /// Name of the account's Secret.
     pub account: String,
+    /// Provider of the account. `None` in a journal of a release that did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
     /// Zone of the record: the closest name above with a SOA record.
     pub zone: RecordName,
     /// Name of the record, after all CNAMEs.

@@ -121,11 +121,12 @@ fn answered(
 ) -> Result<(Method, Option<TxtRecord>), Failure> {
     match proof {
         Proof::Persist => Ok((Method::DnsPersist01, None)),
-        Proof::Txt { account, target: ChallengeTarget { name: record, zone } } => {
+        Proof::Txt { account, provider, target: ChallengeTarget { name: record, zone } } => {
             let value = authorization.offers.dns_01.clone().ok_or_else(|| not_offered(name))?;
             let domain = name.without_wildcard();
-            let (account, zone) = (account.clone(), zone.clone());
-            let txt = TxtRecord { account, zone, name: record.clone(), value, domain };
+            let (account, provider) = (account.clone(), Some(provider.clone()));
+            let (zone, name) = (zone.clone(), record.clone());
+            let txt = TxtRecord { account, provider, zone, name, value, domain };
             Ok((Method::Dns01, Some(txt)))
         }
     }

@@ -361,6 +361,9 @@ pub const KUBE_CONNECT: Duration = secs(5);
 /// Longest silence on a connection to the API server with a pending answer. Longer than a watch,
 /// which may stay silent for its 60 s.
 pub const KUBE_SILENCE: Duration = secs(90);
+/// Longest wait for the first list of the DNS accounts, before a process plans without them: their
+/// watch goes on, and every Ingress that they serve is planned again.
+pub const DNS_ACCOUNTS_LIST: Duration = secs(20);
 /// DNS accounts that are read, in the order of their names. Each holds a client of its provider.
 pub const DNS_ACCOUNTS: usize = 200;
 /// Zones, delegation zones and namespaces of one DNS account, each.

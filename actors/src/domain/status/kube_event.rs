@@ -244,6 +244,11 @@ impl KubeEvent {
         Self::warning("BadCasFile", note)
     }
 
+    /// Creates the Event for a Secret that cannot be used as a DNS account, about that Secret.
+    pub fn dns_account_refused(reason: String) -> Self {
+        Self::warning("BadDnsAccount", reason)
+    }
+
     /// Creates the Event for an order that waits because new orders are stopped, in the operator's
     /// namespace `own`.
     pub fn new_orders_stopped(desired: &DesiredCertificate, reason: &str, own: &str) -> Self {

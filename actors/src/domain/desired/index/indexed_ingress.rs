@@ -176,7 +176,8 @@ impl IndexedIngress {
         let pairs = || self.plan.certificates.iter().zip(&old.plan.certificates);
         let same_secrets = self.plan.open == old.plan.open
             && self.plan.certificates.len() == old.plan.certificates.len()
-            && pairs().all(|(new, old)| new.secret == old.secret);
+            && pairs().all(|(new, old)| new.secret == old.secret)
+            && self.plan.left_out == old.plan.left_out;
         if !same_secrets {
             return Change::Secrets;
         }

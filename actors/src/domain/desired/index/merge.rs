@@ -91,8 +91,7 @@ pub(super) fn merge(
         desired.add_annotations(&entry.view);
         desired.add_consent(entry, users.len());
         desired.add_fill(&entry.view, planned, &names);
-        let room = NAMES_KEPT.saturating_sub(desired.refused.len());
-        desired.refused.extend(planned.refused.iter().take(room).cloned());
+        desired.add_refused(&planned.refused);
         desired.grouped |= entry.plan.group.is_some();
         desired.renew_only &= planned.renew_only;
         desired.add_edition(&entry.view);
@@ -207,6 +206,12 @@ impl DesiredCertificate {
             }
             routing.add(view, host, looks_for_rule);
         }
+    }
+
+    /// Adds names that are left out, while there are not too many.
+    pub(super) fn add_refused(&mut self, names: &[DnsName]) {
+        let room = NAMES_KEPT.saturating_sub(self.refused.len());
+        self.refused.extend(names.iter().take(room).cloned());
     }
 
     /// Drops names that a wildcard of the certificate covers: CAs refuse an order with both.

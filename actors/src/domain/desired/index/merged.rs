@@ -29,7 +29,7 @@ impl Index {
         let merged = || {
             let users = users.iter().filter_map(|key| self.planned_for(key, secret));
             let verdicts = self.verdicts(&secret.namespace);
-            merge(
+            let mut desired = merge(
                 secret,
                 &users.collect::<Vec<_>>(),
                 &Defaults {
@@ -40,7 +40,9 @@ impl Index {
                     dns_accounts: &self.dns_accounts,
                 },
                 &verdicts,
-            )
+            )?;
+            self.left_out_of(secret).for_each(|names| desired.add_refused(names));
+            Some(desired)
         };
         if users.len() < limits::SHARERS_KEPT {
             return look(merged().as_ref());
@@ -54,6 +56,14 @@ impl Index {
             kept.clear();
         }
         look(kept.entry(secret.clone()).insert_entry(desired).get().as_ref())
+    }
+
+    /// Names of blocks with this Secret whose names are all left out, Ingress by Ingress.
+    fn left_out_of(&self, secret: &SecretKey) -> impl Iterator<Item = &[DnsName]> {
+        let keys = self.left_out.get(secret).into_iter().flatten();
+        let blocks = keys.filter_map(|key| self.entries.get(key));
+        let blocks = blocks.flat_map(|entry| &entry.plan.left_out);
+        blocks.filter(move |(of, _)| of == secret).map(|(_, names)| &**names)
     }
 
     /// Drops the kept answers for the Secrets of `plan`.

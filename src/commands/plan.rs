@@ -1,6 +1,7 @@
 //! `plan`: what the operator would do for each Ingress, before it is installed or beside it, with
 //! the user's own permissions. The rules are those of the operator, and nothing is written.
 
+mod dns_accounts;
 mod readable_secrets;
 mod row;
 mod summary;
@@ -36,7 +37,8 @@ struct Plan {
 pub async fn show(args: PlanArgs) -> anyhow::Result<ExitCode> {
     let client = args.cluster.connect().await?;
     let place = Place::of(&args.scope, client.default_namespace());
-    let survey = Survey::take(&client, &place, &args.serving, None).await?;
+    let serving = (&args.serving, &*args.own_namespace());
+    let survey = Survey::take(&client, &place, serving, None).await?;
     let planned = survey.planned();
     let shown = match survey.cas.source {
         Source::Flags => survey.cas.first.directory.clone(),
@@ -58,11 +60,12 @@ pub async fn show(args: PlanArgs) -> anyhow::Result<ExitCode> {
     }))
 }
 
-/// Certificates of one Ingress by the flags of a running operator, and their names, for `doctor`.
+/// Certificates of one Ingress by the flags of a running operator and the DNS accounts of its
+/// namespace, and their names, for `doctor`.
 pub(in crate::commands) async fn of_one(
     client: &Client,
     key: &IngressKey,
-    serving: &ServingArgs,
+    serving: (&ServingArgs, &str),
 ) -> anyhow::Result<(Served, Vec<String>)> {
     let place = Place::within(&key.namespace);
     let survey = Survey::take(client, &place, serving, Some(key)).await?;

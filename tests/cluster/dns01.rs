@@ -13,6 +13,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use serde_json::json;
 
+use crate::commands::output;
 use crate::sites::{PATIENCE, Site, events, namespace, secret};
 use crate::{alone, operator_with};
 
@@ -67,7 +68,9 @@ async fn served(
     let first = async || events(&client, "web", "shop").await.into_iter().next();
     let (_, told) = eventually(PATIENCE, "an Event", first).await;
     assert!(told.contains("no DNS account has its zone for namespace web"), "{told}");
+    assert_eq!(planned(world).await, [ZONE], "without an account");
     account(&client, keys).await;
+    assert_eq!(planned(world).await, hosts, "with the account");
     let what = "a certificate with the wildcard";
     let names = eventually(PATIENCE, what, async || {
         let found = secret(&client, "web", "shop").await?;
@@ -82,6 +85,13 @@ async fn served(
     })
     .await;
     assert!(pebble.orders_created() <= 2, "one without the wildcard, before there was an account");
+}
+
+/// Names that `plan` says the site gets.
+async fn planned(world: &World) -> Vec<String> {
+    let text = output(world, &["plan", "-n", "web", "-o", "json", "--public-ca=false"]).await;
+    let plan: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    serde_json::from_value(plan["ingresses"][0]["names"].clone()).expect("names")
 }
 
 #[tokio::test]

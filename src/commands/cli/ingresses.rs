@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::cluster::{ClusterArgs, DryRunArgs, IngressArgs, IngressName, ScopeArgs};
-use super::namespace;
+use super::{namespace, own_namespace};
 use super::serving::ServingArgs;
 
 /// Flags of `plan`.
@@ -17,8 +17,19 @@ pub struct PlanArgs {
     pub output: ListOutput,
     #[command(flatten)]
     pub serving: ServingArgs,
+    /// The operator's own namespace, which has the DNS accounts [default: that of the pod, or
+    /// ingress-acme]
+    #[arg(long, env = "INGRESS_ACME_NAMESPACE", value_name = "NS")]
+    pub operator_namespace: Option<String>,
     #[command(flatten)]
     pub cluster: ClusterArgs,
+}
+
+impl PlanArgs {
+    /// The operator's namespace.
+    pub fn own_namespace(&self) -> String {
+        own_namespace(self.operator_namespace.clone())
+    }
 }
 
 /// Flags of `status`.

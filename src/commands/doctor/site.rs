@@ -135,7 +135,7 @@ async fn planned(
     setup: &Setup,
     key: &IngressKey,
 ) -> Fact<(Served, Vec<String>)> {
-    let plan = plan::of_one(&cluster.client, key, &setup.flags.serving);
+    let plan = plan::of_one(&cluster.client, key, (&setup.flags.serving, &cluster.own));
     let planned = timeout(limits::DOCTOR_PLAN, plan).await;
     let late = |_| format!("not read within {} s", limits::DOCTOR_PLAN.as_secs());
     planned.map_err(late)?.map_err(|error| format!("{error:#}"))

@@ -3,12 +3,14 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ingress_acme_actors::domain::cas::Cas;
 use ingress_acme_actors::domain::certificate::SecretStatus;
 use ingress_acme_actors::domain::desired::index::Index;
+use ingress_acme_actors::domain::desired::problem::Problem;
 use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey};
 use ingress_acme_actors::domain::time::Timestamp;
@@ -18,6 +20,7 @@ use ingress_acme_actors::secret_choice::SecretChoice;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::Client;
 
+use super::dns_accounts::dns_accounts;
 use super::readable_secrets::ReadableSecrets;
 use crate::commands::cli::ServingArgs;
 use crate::commands::status::quota::count;
@@ -49,11 +52,12 @@ pub(super) struct Survey {
 
 impl Survey {
     /// Reads the cluster. Hosts belong to one namespace, so that all Ingresses are read where the
-    /// user may; those of `place` are shown, or `only` one of them.
+    /// user may; those of `place` are shown, or `only` one of them. `own` is the operator's
+    /// namespace.
     pub(super) async fn take(
         client: &Client,
         place: &Place,
-        serving: &ServingArgs,
+        (serving, own): (&ServingArgs, &str),
         only: Option<&IngressKey>,
     ) -> anyhow::Result<Self> {
         let selection = Selection {
@@ -80,9 +84,17 @@ impl Survey {
         };
         let owned = found.iter().filter(|one| is_owned_empty(one)).map(|one| view(one).key);
         survey.not_to_fill = owned.collect();
+        let unread = match dns_accounts(client, own).await {
+            Ok(accounts) => {
+                _ = survey.index.set_dns_accounts(Arc::new(accounts)); // it has no Ingress yet
+                None
+            }
+            Err(note) => Some(note),
+        };
         survey.fill(found.iter().map(view), &serving.watched());
         survey.show(place, chosen.as_ref());
         survey.shown.retain(|key| only.is_none_or(|only| only == key));
+        survey.notes.extend(unread.filter(|_| survey.has_unproved()));
         survey.read(&ReadableSecrets::of(client, place).await).await?;
         Ok(survey)
     }
@@ -97,6 +109,12 @@ impl Survey {
             }
         }
         self.index.part_all(&None);
+    }
+
+    /// Whether a wildcard of an Ingress that is shown seems to be proved by no account.
+    fn has_unproved(&self) -> bool {
+        let problems = self.shown.iter().filter_map(|key| self.index.problems(key));
+        problems.flatten().any(|problem| matches!(problem, Problem::Unproved { .. }))
     }
 
     /// Chooses what is shown. Our own solver Ingresses are not.

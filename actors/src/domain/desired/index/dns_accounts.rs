@@ -11,7 +11,7 @@ use crate::domain::ingress::{IngressKey, IngressView};
 impl Index {
     /// Replaces the accounts. Returns the keys to reconcile: of Ingresses with a wildcard, and of
     /// those whose user wants DNS-01.
-    pub(crate) fn set_dns_accounts(&mut self, accounts: Arc<DnsAccounts>) -> Vec<IngressKey> {
+    pub fn set_dns_accounts(&mut self, accounts: Arc<DnsAccounts>) -> Vec<IngressKey> {
         if std::mem::replace(&mut self.dns_accounts, accounts) == self.dns_accounts {
             return Vec::new();
         }

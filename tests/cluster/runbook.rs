@@ -12,7 +12,11 @@ use crate::sites::{PATIENCE, Site, certificate, events, namespace};
 use crate::{alone, operator};
 
 /// Alerts whose command prints nothing while all is well, or in this cluster without pods.
-const SILENT: [&str; 3] = ["IngressAcmeAbsent", "IngressAcmeRateLimited", "IngressAcmeQueueWaits"];
+#[rustfmt::skip] // two lines are enough
+const SILENT: [&str; 5] = [
+    "IngressAcmeAbsent", "IngressAcmeRateLimited", "IngressAcmeQueueWaits", "IngressAcmeNewOrdersStopped",
+    "IngressAcmeBadConfiguration",
+];
 
 /// Alerts with the command that their paragraph begins with.
 fn commands() -> Vec<(&'static str, &'static str)> {

@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use ingress_acme_actors::domain::new_orders::{LEASE, NEW_ORDERS_ANNOTATION, STOPPED};
 use ingress_acme_sim::ca::{Limits, Rate};
 use ingress_acme_sim::dns::Trouble;
-use serde_json::json;
+use ingress_acme_sim::kube::User;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
 
 use super::{Alerts, NAMESPACES, Site, idle_connections};
 use crate::eventually;
@@ -67,6 +72,8 @@ pub(super) async fn of_certificates(site: &mut Site, alerts: &Alerts) {
     the_ca_does_not_answer(site, alerts).await;
     rights_are_missing(site, alerts).await;
     idle_clients(site, alerts).await;
+    the_configuration_is_bad(site, alerts).await;
+    new_orders_are_stopped(site, alerts).await;
     the_ca_limits_the_account(site, alerts).await;
     // Its long window is that of six hours.
     alerts.clears("IngressAcmeReadinessBurnsSlowly", JOB).await;
@@ -127,6 +134,33 @@ async fn idle_clients(site: &Site, alerts: &Alerts) {
     alerts.fires("IngressAcmeConnectionsDropped", JOB).await;
     drop(connections);
     alerts.clears("IngressAcmeConnectionsDropped", JOB).await;
+}
+
+/// A Secret says that it is a DNS account, and is none.
+async fn the_configuration_is_bad(site: &Site, alerts: &Alerts) {
+    let metadata = json!({
+        "namespace": "ingress-acme", "name": "dns-bad", "labels": {"ingress-acme.dev/dns-account": "true"},
+    });
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata});
+    site.world.api().load(secret.clone()).unwrap();
+    alerts.fires("IngressAcmeBadConfiguration", JOB).await;
+    site.world.api().unload(&secret);
+    alerts.clears("IngressAcmeBadConfiguration", JOB).await;
+}
+
+/// An administrator stops new orders, and allows them again.
+async fn new_orders_are_stopped(site: &Site, alerts: &Alerts) {
+    let client = Client::try_from(site.world.api().config(User::Admin)).unwrap();
+    let leases: Api<Lease> = Api::namespaced(client, "ingress-acme");
+    let annotate = async |value: Value| {
+        let annotations = json!({"metadata": {"annotations": {NEW_ORDERS_ANNOTATION: value}}});
+        let patch = Patch::Merge(annotations);
+        leases.patch(LEASE, &PatchParams::default(), &patch).await.unwrap();
+    };
+    annotate(json!(STOPPED)).await;
+    alerts.fires("IngressAcmeNewOrdersStopped", JOB).await;
+    annotate(Value::Null).await;
+    alerts.clears("IngressAcmeNewOrdersStopped", JOB).await;
 }
 
 /// The account may open one order in three hours. The Ingresses that wait are deleted; afterwards

@@ -28,20 +28,25 @@ impl SharedKey {
 impl AccountStore for SharedKey {
     async fn load(&self) -> Result<Option<StoredAccount>, PortError> {
         if let Some(shared) = self.shared.load().await? {
-            return Ok(Some(shared));
+            // A URL would be that of the account at one of the CAs.
+            return Ok(Some(StoredAccount { url: None, ..shared }));
         }
         for store in &self.before {
             if let Some(account) = store.load().await? {
-                // After a rollover that has not ended, the CA may know the next key only.
-                let key = account.next.as_ref().unwrap_or(&account.key);
-                return self.shared.create(key).await.map(Some);
+                // After a rollover that has not ended, the CA may know either key.
+                let (key, next) = (&account.key, account.next.as_ref());
+                return self.shared.create(key, next).await.map(Some);
             }
         }
         Ok(None)
     }
 
-    async fn create(&self, key: &PrivateKey) -> Result<StoredAccount, PortError> {
-        self.shared.create(key).await
+    async fn create(
+        &self,
+        key: &PrivateKey,
+        next: Option<&PrivateKey>,
+    ) -> Result<StoredAccount, PortError> {
+        self.shared.create(key, next).await
     }
 
     async fn replace(&self, account: &StoredAccount) -> Result<Option<StoredAccount>, PortError> {
@@ -69,10 +74,14 @@ mod tests {
             Ok(self.0.borrow().clone())
         }
 
-        async fn create(&self, key: &PrivateKey) -> Result<StoredAccount, PortError> {
+        async fn create(
+            &self,
+            key: &PrivateKey,
+            next: Option<&PrivateKey>,
+        ) -> Result<StoredAccount, PortError> {
             let (directory, version) = ("shared".to_owned(), "1".to_owned());
-            let stored =
-                StoredAccount { key: key.clone(), next: None, url: None, directory, version };
+            let (key, next, former, url) = (key.clone(), next.cloned(), None, None);
+            let stored = StoredAccount { key, next, former, url, directory, version };
             Ok(self.0.borrow_mut().get_or_insert(stored).clone())
         }
 
@@ -97,10 +106,10 @@ mod tests {
             SharedKey::new(shared.clone(), before)
         };
         assert_eq!(store(&[&none, &old]).load().await.unwrap(), None);
-        old.create(&key("old")).await.unwrap();
+        old.create(&key("old"), Some(&key("next"))).await.unwrap();
         let found = store(&[&none, &old]).load().await.unwrap().unwrap();
-        assert_eq!(found.key.pem(), "old");
-        none.create(&key("other")).await.unwrap();
+        assert_eq!((found.key.pem(), found.next), ("old", Some(key("next"))));
+        none.create(&key("other"), None).await.unwrap();
         let after = store(&[&none]).load().await.unwrap().unwrap();
         assert_eq!(after.key.pem(), "old", "whatever CAs there are");
     }

@@ -93,7 +93,7 @@ pub(crate) fn account_of(
 ) -> Rc<dyn AccountStore> {
     let external = ca.external_account.clone();
     let external = AccountSecret::new(client.clone(), namespace, &ca.directory, external);
-    Rc::new(FallbackAccount::new(&ca.directory, key.clone(), Rc::new(external)))
+    Rc::new(FallbackAccount::of_shared(&ca.directory, key.clone(), Rc::new(external)))
 }
 
 impl CaBuilder {
@@ -285,7 +285,8 @@ pub fn cas_of_a_command(
             hook: Arc::new(|_, _, _| {}),
             answering: Rc::new(|_| {}),
         };
-        Ok((ca.clone(), Acme::new(options, key.clone())?))
+        let account = account_of(client, namespace, ca, &key);
+        Ok((ca.clone(), Acme::new(options, account)?))
     });
     let all = made.collect::<anyhow::Result<_>>()?;
     Ok(CasOfCommand { key, all })

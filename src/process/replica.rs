@@ -362,7 +362,11 @@ mod tests {
             Ok(Some(self.0.borrow().clone()))
         }
 
-        async fn create(&self, _key: &PrivateKey) -> Result<StoredAccount, PortError> {
+        async fn create(
+            &self,
+            _: &PrivateKey,
+            _: Option<&PrivateKey>,
+        ) -> Result<StoredAccount, PortError> {
             Ok(self.0.borrow().clone())
         }
 
@@ -385,6 +389,7 @@ mod tests {
         let account = StoredAccount {
             key: key(),
             next: None,
+            former: None,
             url: None,
             directory: directory.clone(),
             version: "1".to_owned(),

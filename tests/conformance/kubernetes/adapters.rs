@@ -476,8 +476,8 @@ async fn an_account_is_made_once(cluster: &TestCluster) {
     let account = || AccountSecret::new(cluster.client.clone(), "ingress-acme", DIRECTORY, None);
     assert_eq!(account().load().await.unwrap(), None);
     let key = |text: &str| PrivateKey::from_pem(text.to_owned());
-    let first = account().create(&key("first")).await.unwrap();
-    let second = account().create(&key("second")).await.unwrap();
+    let first = account().create(&key("first"), None).await.unwrap();
+    let second = account().create(&key("second"), None).await.unwrap();
     assert_eq!((&first, first.key.pem()), (&second, "first"));
     let url = Some("https://ca.example/account/1".to_owned());
     let wanted = StoredAccount { url, next: Some(key("next")), ..first.clone() };

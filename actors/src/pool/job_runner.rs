@@ -171,6 +171,7 @@ impl JobRunner {
             fallbacks: &fallbacks,
             first_ca: &set.cas.first.directory,
             mark: set.cas.mark(&ca.directory),
+            of_known_ca: set.is_known(found),
             ca_is_gone: is_gone,
             first_edition,
             rate_limits: &rate_limits,

@@ -140,21 +140,23 @@ fn fallback_directory<'a>(
 /// the limit, and a replacement within its ARI window counts in no limit of Let's Encrypt's. The
 /// certificate in the Secret counts only if the Secret is ours and the certificate is good except
 /// for its age, because users can write Secrets.
+///
+/// A certificate of another CA that is configured is in service too, and its renewal has the same
+/// place in the queue. It replaces nothing at this CA, so that no exemption is assumed.
 fn wait_for_limit(
     evaluation: &Evaluation<'_>,
     names: &BTreeSet<DnsName>,
     reason: &IssueReason,
 ) -> Option<Step> {
     let (inputs, now) = (&evaluation.inputs, evaluation.now());
-    let is_ours = |secret: &SecretView| {
-        secret.ours && secret.meant_for() == Some(inputs.assessment.directory)
-    };
-    let certificate = evaluation.certificate().filter(|_| evaluation.secret().is_some_and(is_ours));
+    let is_here =
+        evaluation.secret().and_then(SecretView::meant_for) == Some(inputs.assessment.directory);
+    let certificate = evaluation.own_certificate().filter(|_| is_here || inputs.of_known_ca);
     let by_age = reason.is_of_time() || matches!(reason, IssueReason::Expired(_));
     let remaining = certificate.map(|one| Remaining::of(one, now)).filter(|_| by_age);
     let expires_soon = !matches!(remaining, None | Some(Remaining::Plenty));
     let mut scope = inputs.rate_limits.blocking(inputs.stream, names, true, now)?;
-    if scope.is_share() && expires_soon {
+    if scope.is_share() && expires_soon && is_here {
         match inputs.observed.verified {
             None => return Some(Step::VerifyCertificate),
             // Outside of the shares.
@@ -172,11 +174,12 @@ fn wait_for_limit(
     if *reason == IssueReason::Requested {
         return wait(Urgency::Renewal, first);
     }
-    let exempt = scope != LimitScope::Address && inputs.assessment.ari.is_within_window(now);
+    let is_in_window = is_here && inputs.assessment.ari.is_within_window(now);
+    let exempt = scope != LimitScope::Address && is_in_window;
     let by = certificate.map_or(first, |certificate| certificate.not_after);
     match (remaining, reason) {
         (Some(_), IssueReason::Suggested { .. }) if exempt => None,
-        (Some(Remaining::Critical), _) if evaluation.may_bypass() => None,
+        (Some(Remaining::Critical), _) if is_here && evaluation.may_bypass() => None,
         (Some(Remaining::Critical | Remaining::Low | Remaining::Expired), _) => {
             wait(Urgency::Expiring, by)
         }

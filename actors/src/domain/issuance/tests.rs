@@ -119,6 +119,7 @@ fn inputs<'a>(
         fallbacks: &[],
         first_ca: DIRECTORY,
         mark: None,
+        of_known_ca: false,
         ca_is_gone: false,
         first_edition: None,
         rate_limits,

@@ -107,13 +107,14 @@ pub trait TlsSecrets: SecretReads {
         secret: &SecretKey,
         what: Installation,
     ) -> Result<SecretStatus, PortError>;
-    /// Sets only the owner references and the copied annotations of a Secret of ours; `None` leaves
-    /// the owners that it has. Returns the Secret afterwards.
+    /// Sets only the owner references, the copied annotations and the answered annotation `ca` of a
+    /// Secret of ours; `None` leaves the owners that it has. Returns the Secret afterwards.
     async fn set_metadata(
         &self,
         secret: &SecretKey,
         owners: Option<&BTreeSet<IngressRef>>,
         copied: &Copied,
+        ca: Option<&str>,
     ) -> Result<SecretStatus, PortError>;
     /// Fills in `spec.tls` of an Ingress that has none of its own, and marks the Ingress with our
     /// annotation. Succeeds without a write if the user was faster or the Ingress is gone.

@@ -338,3 +338,59 @@ fn each_certificate_is_renewed_in_the_window_of_its_own_ca() {
         assert!(issued(&fakes)[1] >= 2);
     });
 }
+
+/// Writes of the metadata of Secrets.
+fn metadata_writes(fakes: &Fakes) -> usize {
+    fakes.cluster.calls("set_metadata")
+}
+
+#[test]
+fn an_annotation_that_asks_for_the_ca_that_is_there_is_noted_once_and_a_later_file_counts_from_the_renewal_on()
+ {
+    Fakes::paused(async {
+        let fakes = world(file()).await;
+        fakes.cluster.apply(shop(None));
+        fakes.pass(MINUTE).await;
+        fakes.cluster.apply(shop(Some("a")));
+        fakes.pass(2 * HOUR).await;
+        assert_eq!((issued(&fakes), metadata_writes(&fakes)), ([1, 0, 0], 1));
+        // The name is another CA's now.
+        let mut moved = file();
+        (moved.first.directory, moved.others[1].directory) =
+            (THIRD_DIRECTORY.to_owned(), DIRECTORY.to_owned());
+        fakes.write_file(moved);
+        fakes.pass(50 * DAY).await;
+        assert_eq!((issued(&fakes), metadata_writes(&fakes)), ([1, 0, 0], 1));
+        fakes.pass(15 * DAY).await;
+        assert_eq!((issued(&fakes), metadata_writes(&fakes)), ([1, 0, 1], 1));
+        fakes.assert_stable().await;
+    });
+}
+
+#[test]
+fn an_annotation_that_went_while_the_default_was_its_ca_is_no_wish_once_the_default_is_another() {
+    Fakes::paused(async {
+        let fakes = world(file()).await;
+        fakes.cluster.apply(shop(Some("b")));
+        fakes.pass(MINUTE).await;
+        let rule = DefaultCa { scope: Scope::default(), directory: FALLBACK_DIRECTORY.to_owned() };
+        fakes.write_file(Cas { defaults: vec![rule], ..file() });
+        fakes.pass(MINUTE).await;
+        fakes.cluster.apply(shop(None));
+        fakes.pass(MINUTE).await;
+        fakes.kill();
+        fakes.write_file(file());
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(50 * DAY).await;
+        assert_eq!((issued(&fakes), metadata_writes(&fakes)), ([0, 1, 0], 1));
+        fakes.pass(15 * DAY).await;
+        assert_eq!(issued(&fakes), [1, 1, 0]);
+        // One that goes while the default is another CA is a wish.
+        fakes.cluster.apply(shop(Some("b")));
+        fakes.pass(MINUTE).await;
+        fakes.cluster.apply(shop(None));
+        fakes.pass(MINUTE).await;
+        assert_eq!(issued(&fakes), [2, 2, 0]);
+        fakes.assert_stable().await;
+    });
+}

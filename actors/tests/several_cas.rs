@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use ingress_acme_actors::domain::cas::{Ca, Cas, DefaultCa, FallbackTo, Reissue, Scope, Source};
+use ingress_acme_actors::domain::certificate::KeyAlgorithm;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
-use ingress_acme_actors::domain::ingress::IngressView;
+use ingress_acme_actors::domain::ingress::{IngressKey, IngressView};
 use ingress_acme_actors::domain::rate_limits::{LimitScope, RateLimit};
 use ingress_acme_actors::fakes::{
     DIRECTORY, FALLBACK_DIRECTORY, Fakes, THIRD_DIRECTORY, named as ingress, reasons,
@@ -392,5 +393,37 @@ fn an_annotation_that_went_while_the_default_was_its_ca_is_no_wish_once_the_defa
         fakes.pass(MINUTE).await;
         assert_eq!(issued(&fakes), [2, 2, 0]);
         fakes.assert_stable().await;
+    });
+}
+
+#[test]
+fn a_certificate_of_a_refused_ca_is_renewed_with_the_key_and_profile_of_the_ca_that_renews_it() {
+    Fakes::paused(async {
+        let mut with_keys = file();
+        with_keys.first.algorithm = Some(KeyAlgorithm::EcdsaP384);
+        with_keys.first.profile = Some("of-a".to_owned());
+        with_keys.others[0].algorithm = Some(KeyAlgorithm::Rsa2048);
+        with_keys.others[0].profile = Some("of-b".to_owned());
+        let fakes = world(with_keys.clone()).await;
+        fakes.cluster.apply(shop(Some("b")));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.ca.algorithm(), Some(KeyAlgorithm::Rsa2048));
+        fakes.cluster.apply(ingress("web", "other", &["b.example.com"]));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.ca.algorithm(), Some(KeyAlgorithm::EcdsaP384));
+        fakes.cluster.delete(&IngressKey::new("web", "other"));
+        fakes.cluster.apply(shop(Some("unknown")));
+        fakes.pass(65 * DAY).await;
+        assert_eq!(issued(&fakes), [1, 2, 0]);
+        assert_eq!(fakes.ca.algorithm(), Some(KeyAlgorithm::Rsa2048));
+        // At a fallback CA, the key is one of that CA's.
+        with_keys.first.fallbacks =
+            vec![FallbackTo { directory: FALLBACK_DIRECTORY.to_owned(), after: HOUR }];
+        fakes.write_file(with_keys);
+        fakes.ca.refuse(Some(Failure::new(FailureClass::AcmeServer, "serverInternal")));
+        fakes.cluster.apply(ingress("web", "new", &["new.example.com"]));
+        fakes.pass(6 * HOUR).await;
+        assert_eq!(issued(&fakes), [1, 3, 0]);
+        assert_eq!(fakes.ca.algorithm(), Some(KeyAlgorithm::Rsa2048));
     });
 }

@@ -319,6 +319,7 @@ mod tests {
             owners: BTreeSet::new(),
             routes: Arc::default(),
             algorithm: KeyAlgorithm::default(),
+            asks_algorithm: false,
             profile: None,
             ca: None,
             refuses_ca: false,

@@ -427,3 +427,56 @@ fn a_certificate_of_a_refused_ca_is_renewed_with_the_key_and_profile_of_the_ca_t
         assert_eq!(fakes.ca.algorithm(), Some(KeyAlgorithm::Rsa2048));
     });
 }
+
+/// An Ingress of `web` with the Secret `shared`.
+fn sharer(name: &str, host: &str, asks: Option<&str>) -> IngressView {
+    let mut view = ingress("web", name, &[host]);
+    view.tls[0].secret_name = Some("shared".to_owned());
+    view.annotations.extend(asks.map(|ca| ("ca".into(), ca.into())));
+    view
+}
+
+#[test]
+fn each_ingress_that_shares_a_secret_and_asks_for_a_refused_ca_is_told_once() {
+    Fakes::paused(async {
+        let mut by_domain = file();
+        let domains = vec!["corp.example".to_owned()];
+        by_domain.others[0].allow = vec![Scope { namespaces: Vec::new(), domains }];
+        let fakes = world(by_domain).await;
+        fakes.cluster.apply(sharer("fits", "a.corp.example", Some("b")));
+        fakes.cluster.apply(sharer("fits-too", "b.corp.example", Some("b")));
+        fakes.pass(MINUTE).await;
+        assert_eq!(issued(&fakes), [0, 1, 0]);
+        let told = |name: &str| {
+            let events = fakes.cluster.events("web", name);
+            events.iter().filter(|event| event.note.contains("names a CA that may not")).count()
+        };
+        // A name of a neighbour makes the CA one that none of them may have.
+        fakes.cluster.apply(sharer("silent", "shop.example.com", None));
+        fakes.pass(MINUTE).await;
+        assert_eq!(["fits", "fits-too", "silent"].map(told), [1, 1, 0]);
+        fakes.cluster.apply(sharer("asks", "other.example.com", Some("b")));
+        fakes.pass(MINUTE).await;
+        assert_eq!(["fits", "fits-too", "silent", "asks"].map(told), [1, 1, 0, 1]);
+        assert_eq!(issued(&fakes), [0, 1, 0]);
+    });
+}
+
+#[test]
+fn sharers_are_told_of_a_refusal_also_where_there_is_no_certificate_yet() {
+    Fakes::paused(async {
+        let mut by_domain = file();
+        let domains = vec!["corp.example".to_owned()];
+        by_domain.others[0].allow = vec![Scope { namespaces: Vec::new(), domains }];
+        let fakes = world(by_domain).await;
+        fakes.cluster.apply(sharer("asks", "other.example.com", Some("b")));
+        fakes.pass(MINUTE).await;
+        fakes.cluster.apply(sharer("fits", "a.corp.example", Some("b")));
+        fakes.pass(MINUTE).await;
+        for name in ["asks", "fits"] {
+            let told = reasons(&fakes.cluster.events("web", name));
+            assert_eq!(told, ["Skipped"], "{name}");
+        }
+        assert_eq!(orders(&fakes), [0, 0, 0]);
+    });
+}

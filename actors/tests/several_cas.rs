@@ -7,6 +7,7 @@ use ingress_acme_actors::domain::cas::{Ca, Cas, DefaultCa, FallbackTo, Reissue, 
 use ingress_acme_actors::domain::certificate::KeyAlgorithm;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressView};
+use ingress_acme_actors::domain::public_name::PublicCa;
 use ingress_acme_actors::domain::rate_limits::{LimitScope, RateLimit};
 use ingress_acme_actors::fakes::{
     DIRECTORY, FALLBACK_DIRECTORY, Fakes, THIRD_DIRECTORY, named as ingress, reasons,
@@ -478,5 +479,33 @@ fn sharers_are_told_of_a_refusal_also_where_there_is_no_certificate_yet() {
             assert_eq!(told, ["Skipped"], "{name}");
         }
         assert_eq!(orders(&fakes), [0, 0, 0]);
+    });
+}
+
+#[test]
+fn a_public_ca_is_told_no_internal_name_that_a_refused_annotation_leads_to_it() {
+    Fakes::paused(async {
+        let mut with_public = file();
+        with_public.first.public = Some(PublicCa::Yes);
+        let fakes = world(with_public.clone()).await;
+        let mut view = shop(Some("b"));
+        view.rule_hosts.push("db.internal".to_owned());
+        view.tls[0].hosts.push("db.internal".to_owned());
+        fakes.cluster.apply(view);
+        fakes.pass(MINUTE).await;
+        assert_eq!(issued(&fakes), [0, 1, 0]);
+        assert_eq!(fakes.cluster.names("web", "shop").len(), 2);
+        // The private CA leaves the file: the default is public, and the annotation is refused.
+        let private = with_public.others.remove(0);
+        fakes.write_file(with_public.clone());
+        fakes.pass(65 * DAY).await;
+        assert_eq!(orders(&fakes), [0, 1, 0]);
+        let events = fakes.cluster.events("web", "shop");
+        let told = events.iter().any(|event| event.note.contains("host db.internal belongs to"));
+        assert!(told, "{events:?}");
+        with_public.others.insert(0, private);
+        fakes.write_file(with_public);
+        fakes.pass(2 * DAY).await;
+        assert_eq!(issued(&fakes), [0, 2, 0]);
     });
 }

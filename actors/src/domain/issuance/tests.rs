@@ -120,6 +120,7 @@ fn inputs<'a>(
         first_ca: DIRECTORY,
         mark: None,
         of_known_ca: false,
+        is_public: false,
         ca_is_gone: false,
         first_edition: None,
         rate_limits,

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::{Arc, RwLock};
 
 use anyhow::Context;
+use futures_util::future::join_all;
 use ingress_acme_actors::cas::{CaClient, CaSet};
 use ingress_acme_actors::domain::cas::{Ca, Cas};
 use ingress_acme_actors::domain::limits;
@@ -248,13 +249,13 @@ impl FileCas {
     }
 }
 
-/// Finds out which CAs are public, where the file does not say so.
+/// Finds out which CAs are public, where the file does not say so. All names are resolved at once:
+/// one that does not resolve holds up no other.
 pub(crate) async fn decided(mut cas: Cas, chosen: PublicCaArg) -> Cas {
-    for ca in cas.all_mut() {
-        if ca.public.is_none() {
-            ca.public = Some(public_ca(chosen, &ca.directory).await);
-        }
-    }
+    let looked_up = cas.all_mut().filter(|ca| ca.public.is_none()).map(async |ca| {
+        ca.public = Some(public_ca(chosen, &ca.directory).await);
+    });
+    join_all(looked_up).await;
     cas
 }
 

@@ -94,8 +94,8 @@ impl Acme {
         Err(PortError::transient(format!("{DOING}: other processes keep changing it; try again")))
     }
 
-    /// Asks the CA for its account of the stored key, or of one that a rollover may have left there,
-    /// and returns both in terms of CAA records. Registers nothing.
+    /// Asks the CA for its account of the stored key, or of one that a rollover may have left
+    /// there, and returns both in terms of CAA records. Registers nothing.
     pub async fn known_issuer(&self) -> Result<Option<Issuer>, PortError> {
         let stored = self.accounts.store.load().await?;
         let Some(stored) = stored else { return Ok(None) };

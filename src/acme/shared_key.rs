@@ -15,12 +15,20 @@ pub struct SharedKey {
     shared: Rc<dyn AccountStore>,
     /// Accounts of the CAs as the flags stored them, in the order of the file.
     before: Vec<Rc<dyn AccountStore>>,
+    /// Whether a key that is found there is left there.
+    only_looks: bool,
 }
 
 impl SharedKey {
     /// The key is in `shared`, or in the first account of `before`.
     pub fn new(shared: Rc<dyn AccountStore>, before: Vec<Rc<dyn AccountStore>>) -> Self {
-        Self { shared, before }
+        Self { shared, before, only_looks: false }
+    }
+
+    /// The same for commands: a read stores nothing.
+    #[must_use]
+    pub fn looking(self) -> Self {
+        Self { only_looks: true, ..self }
     }
 }
 
@@ -33,6 +41,9 @@ impl AccountStore for SharedKey {
         }
         for store in &self.before {
             if let Some(account) = store.load().await? {
+                if self.only_looks {
+                    return Ok(Some(StoredAccount { url: None, ..account }));
+                }
                 // After a rollover that has not ended, the CA may know either key.
                 let (key, next) = (&account.key, account.next.as_ref());
                 return self.shared.create(key, next).await.map(Some);
@@ -107,6 +118,8 @@ mod tests {
         };
         assert_eq!(store(&[&none, &old]).load().await.unwrap(), None);
         old.create(&key("old"), Some(&key("next"))).await.unwrap();
+        let seen = store(&[&none, &old]).looking().load().await.unwrap().unwrap();
+        assert_eq!((seen.key.pem(), shared.0.borrow().is_none()), ("old", true));
         let found = store(&[&none, &old]).load().await.unwrap().unwrap();
         assert_eq!((found.key.pem(), found.next), ("old", Some(key("next"))));
         none.create(&key("other"), None).await.unwrap();

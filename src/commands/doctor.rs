@@ -89,8 +89,8 @@ async fn examine(client: Client, args: &DoctorArgs, key: Option<&IngressKey>) ->
         of_rights::rights(&rights),
     ];
     findings.extend(authorities.findings());
+    findings.extend(authorities.clocks(&cluster, of_lease).iter().map(ca::clocks));
     findings.extend([
-        ca::clocks(&authorities.clocks(&cluster, of_lease)),
         ca::proxy(&setup.proxies()),
         network_policies(&policies::needs(&setup), &policies),
         installs::installs(&setup.serves(), &others),
@@ -114,13 +114,15 @@ fn flags(deployments: &Deployments, setup: &Setup) -> Finding {
         Some(deployed) => install::flags(
             &deployed.flags.as_ref().map(|flags| flags.shown.clone()).map_err(Clone::clone),
         ),
-        None => Finding::skipped(
-            Check::Flags,
-            &format!(
-                "without a Deployment, the checks suppose the CA {} and no other flag",
-                setup.directory
-            ),
-        ),
+        None => {
+            let supposed = match &setup.cas {
+                Some(_) => "the CAs of --cas-file".to_owned(),
+                None => format!("the CA {}", setup.directory),
+            };
+            let why =
+                format!("without a Deployment, the checks suppose {supposed} and no other flag");
+            Finding::skipped(Check::Flags, &why)
+        }
     }
 }
 
@@ -132,8 +134,9 @@ async fn of_hosts(site: &Site, setup: &Setup, authorities: &Authorities) -> Vec<
         Err(why) => return vec![Finding::skipped(Check::Dns, &why)],
     };
     let (names, probe) = (&probe.0, &probe.1);
+    let issuers = authorities.issuers();
     let findings = stream::iter(looked_at)
-        .map(|host| site.look_at(host, (names, probe), authorities.issuer()))
+        .map(|host| site.look_at(host, (names, probe), &issuers))
         .buffered(limits::DOCTOR_AT_ONCE)
         .collect::<Vec<_>>()
         .await;

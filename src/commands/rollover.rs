@@ -98,6 +98,8 @@ async fn roll_over_all(cas: CasOfCommand, at: &AtTheCa) -> anyhow::Result<ExitCo
     if !consent::given(at.yes)? {
         bail!("nothing was changed");
     }
+    // Where the flags stored the key, it has a Secret of its own from now on.
+    cas.key.create(&stored.key, stored.next.as_ref()).await?;
     let mut rollover = SharedRollover::begin(cas.key.clone()).await?;
     let (mut left, mut all_changed) = (Vec::new(), true);
     for (ca, acme) in &cas.all {

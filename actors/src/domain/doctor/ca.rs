@@ -86,14 +86,7 @@ pub fn directory(wishes: &Wishes, found: &Fact<Directory>) -> Finding {
         && !wishes.has_external_account
         && wishes.account != Account::Registered
     {
-        let seen =
-            format!("{url} registers accounts only with an external account (RFC 8555 §7.3.4)");
-        let named = wishes.setting("with --eab-secret", "in `externalAccount`");
-        let advice = format!("create the Secret with kid and hmac, and name it {named}");
-        // With a shared key, the account may be there already.
-        let is_unknown = wishes.account == Account::SharedKey;
-        let judged = if is_unknown { Finding::warn } else { Finding::fail };
-        return judged(check, &seen, &advice);
+        return without_external_account(wishes);
     }
     if let Some(profile) = wishes.profile.as_ref().filter(|one| !found.profiles.contains(one)) {
         let offered =
@@ -115,6 +108,18 @@ pub fn directory(wishes: &Wishes, found: &Fact<Directory>) -> Finding {
         Account::Unread => "the account's Secret may not be read by you",
     };
     Finding::ok(check, &format!("{url} answers; {terms}; {account}"))
+}
+
+/// A CA that asks for an external account where none is named. With a shared key, the account may
+/// be there already.
+fn without_external_account(wishes: &Wishes) -> Finding {
+    let url = wishes.shown();
+    let seen = format!("{url} registers accounts only with an external account (RFC 8555 §7.3.4)");
+    let named = wishes.setting("with --eab-secret", "in `externalAccount`");
+    let advice = format!("create the Secret with kid and hmac, and name it {named}");
+    let is_unknown = wishes.account == Account::SharedKey;
+    let judged = if is_unknown { Finding::warn } else { Finding::fail };
+    judged(Check::Directory, &seen, &advice)
 }
 
 /// Clocks, each in milliseconds ahead of that of the machine with the command, or of the API
@@ -288,6 +293,7 @@ mod tests {
     #[test]
     fn clocks_are_compared_with_that_of_the_ca_or_else_of_the_api_server() {
         let all = Clocks {
+            name: None,
             ca: Some(-2_000),
             api_server: Some(-63_500),
             leader: Some(400_000),

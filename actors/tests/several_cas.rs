@@ -7,6 +7,7 @@ use ingress_acme_actors::domain::cas::{Ca, Cas, DefaultCa, FallbackTo, Reissue, 
 use ingress_acme_actors::domain::certificate::KeyAlgorithm;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressView};
+use ingress_acme_actors::domain::log::segment::replay;
 use ingress_acme_actors::domain::public_name::PublicCa;
 use ingress_acme_actors::domain::rate_limits::{LimitScope, RateLimit};
 use ingress_acme_actors::fakes::{
@@ -508,4 +509,49 @@ fn a_public_ca_is_told_no_internal_name_that_a_refused_annotation_leads_to_it() 
         fakes.pass(2 * DAY).await;
         assert_eq!(issued(&fakes), [0, 2, 0]);
     });
+}
+
+/// Walks from a to b to a with an operator that is killed after `calls` port calls, and another one
+/// that goes on. Returns whether the first one died on the way.
+fn killed_after(calls: u64) -> bool {
+    Fakes::paused(async move {
+        let fakes = world(file()).await;
+        fakes.cluster.apply(shop(None));
+        fakes.pass(5 * MINUTE).await;
+        fakes.kill();
+        let crash_point = fakes.operator_crashing_after(Fakes::settings(), calls);
+        let mut died = false;
+        for (asks, expected) in [("b", [1, 1, 0]), ("a", [2, 1, 0])] {
+            fakes.cluster.apply(shop(Some(asks)));
+            fakes.pass(5 * MINUTE).await;
+            if crash_point.has_ended() && !died {
+                died = true;
+                fakes.kill();
+                fakes.operator(Fakes::settings()).await;
+                fakes.pass(10 * MINUTE).await;
+            }
+            assert_eq!(issued(&fakes), expected, "killed after {calls}, {asks}");
+            let of = if asks == "b" { FALLBACK_DIRECTORY } else { DIRECTORY };
+            assert_eq!(directory(&fakes, "shop"), of, "killed after {calls}");
+            let leaf = fakes.cluster.secret("web", "shop").unwrap().view.certificate.unwrap();
+            assert!(leaf.key_matches, "killed after {calls}: the key is the journaled one");
+        }
+        let [a, b, c] = orders(&fakes);
+        assert!(a <= 3 && b <= 2 && c == 0, "killed after {calls}: {a} and {b} orders");
+        assert!(a + b <= 4, "killed after {calls}: one kill costs one order at most");
+        assert!(fakes.cluster.routed().is_empty(), "killed after {calls}: the routes have gone");
+        assert!(replay(&fakes.segments.log()).live.is_empty(), "killed after {calls}");
+        fakes.assert_stable().await;
+        assert_eq!(issued(&fakes), [2, 1, 0], "killed after {calls}");
+        died
+    })
+}
+
+#[test]
+fn killed_after_any_call_from_a_to_b_to_a_there_are_two_further_certificates_and_no_more() {
+    let mut calls = 1;
+    while killed_after(calls) {
+        calls += 1;
+    }
+    assert!(calls > 24, "the whole way was walked: {calls} calls");
 }

@@ -13,6 +13,7 @@ use ingress_acme_actors::domain::rate_limits::{LimitScope, RateLimit};
 use ingress_acme_actors::fakes::{
     DIRECTORY, FALLBACK_DIRECTORY, Fakes, THIRD_DIRECTORY, named as ingress, reasons,
 };
+use ingress_acme_actors::reporting::reporter::{ListIngresses, Search};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -554,4 +555,32 @@ fn killed_after_any_call_from_a_to_b_to_a_there_are_two_further_certificates_and
         calls += 1;
     }
     assert!(calls > 24, "the whole way was walked: {calls} calls");
+}
+
+#[test]
+fn the_rows_of_certificates_have_the_name_of_their_ca_where_there_are_several() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.write_file(file());
+        let operator = fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(shop(Some("b")));
+        fakes.cluster.apply(ingress("web", "other", &["b.example.com"]));
+        fakes.ca.stall(true);
+        fakes.pass(MINUTE).await;
+        let cas = async || {
+            let query = ListIngresses { search: Search::default(), limit: 9, offset: 0 };
+            let listing = operator.reporter.send(query).await.expect("an answer");
+            let certificates = listing.ingresses.into_iter().flat_map(|row| row.certificates);
+            certificates.map(|certificate| certificate.ca).collect::<Vec<_>>()
+        };
+        let named = |name: &str| Some(name.to_owned());
+        assert_eq!(cas().await, [named("a"), named("b")], "the first one is to have its CA");
+        // A refused annotation changes nothing about who has issued the certificate.
+        fakes.cluster.apply(shop(Some("unknown")));
+        fakes.pass(MINUTE).await;
+        assert_eq!(cas().await, [named("a"), named("b")]);
+        fakes.write_file(Cas { others: Vec::new(), ..file() });
+        fakes.pass(MINUTE).await;
+        assert_eq!(cas().await, [None, None], "there is one CA only");
+    });
 }

@@ -534,7 +534,8 @@ fn killed_after(calls: u64) -> bool {
             assert_eq!(issued(&fakes), expected, "killed after {calls}, {asks}");
             let of = if asks == "b" { FALLBACK_DIRECTORY } else { DIRECTORY };
             assert_eq!(directory(&fakes, "shop"), of, "killed after {calls}");
-            let leaf = fakes.cluster.secret("web", "shop").unwrap().view.certificate.unwrap();
+            let secret = fakes.cluster.secret("web", "shop").expect("it was just there");
+            let leaf = secret.view.certificate.expect("it is a certificate");
             assert!(leaf.key_matches, "killed after {calls}: the key is the journaled one");
         }
         let [a, b, c] = orders(&fakes);

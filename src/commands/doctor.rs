@@ -110,20 +110,17 @@ fn asked(site: &Site, setup: &Setup) -> Asked {
 }
 
 fn flags(deployments: &Deployments, setup: &Setup) -> Finding {
-    match deployments.own.as_ref().ok().and_then(|own| own.first()) {
-        Some(deployed) => install::flags(
+    if let Some(deployed) = deployments.own.as_ref().ok().and_then(|own| own.first()) {
+        return install::flags(
             &deployed.flags.as_ref().map(|flags| flags.shown.clone()).map_err(Clone::clone),
-        ),
-        None => {
-            let supposed = match &setup.cas {
-                Some(_) => "the CAs of --cas-file".to_owned(),
-                None => format!("the CA {}", setup.directory),
-            };
-            let why =
-                format!("without a Deployment, the checks suppose {supposed} and no other flag");
-            Finding::skipped(Check::Flags, &why)
-        }
+        );
     }
+    let supposed = match &setup.cas {
+        Some(_) => "the CAs of --cas-file".to_owned(),
+        None => format!("the CA {}", setup.directory),
+    };
+    let why = format!("without a Deployment, the checks suppose {supposed} and no other flag");
+    Finding::skipped(Check::Flags, &why)
 }
 
 /// Checks a bounded number of hosts, a few at once.

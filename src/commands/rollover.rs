@@ -100,6 +100,11 @@ async fn roll_over_all(cas: CasOfCommand, at: &AtTheCa) -> anyhow::Result<ExitCo
     }
     // Where the flags stored the key, it has a Secret of its own from now on.
     cas.key.create(&stored.key, stored.next.as_ref()).await?;
+    roll_over_each(&cas).await
+}
+
+/// Gives the account at each CA the new key, and says what has become of it.
+async fn roll_over_each(cas: &CasOfCommand) -> anyhow::Result<ExitCode> {
     let mut rollover = SharedRollover::begin(cas.key.clone()).await?;
     let (mut left, mut all_changed) = (Vec::new(), true);
     for (ca, acme) in &cas.all {

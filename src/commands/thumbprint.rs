@@ -20,15 +20,12 @@ use crate::process::cas_file;
 /// Runs `thumbprint`.
 pub async fn show(args: ThumbprintArgs) -> anyhow::Result<ExitCode> {
     let (client, namespace) = (args.cluster.connect().await?, args.own_namespace());
-    let (account, whose): (Rc<dyn AccountStore>, _) = match &args.cas_file {
-        Some(path) => {
-            let key = shared_key(&client, &namespace, &cas_file::read(path)?);
-            (Rc::new(key.looking()), "the CAs of --cas-file".to_owned())
-        }
-        None => {
-            let directory = args.acme_directory.to_string();
-            (Rc::new(AccountSecret::new(client, &namespace, &directory, None)), directory)
-        }
+    let (account, whose): (Rc<dyn AccountStore>, _) = if let Some(path) = &args.cas_file {
+        let key = shared_key(&client, &namespace, &cas_file::read(path)?);
+        (Rc::new(key.looking()), "the CAs of --cas-file".to_owned())
+    } else {
+        let directory = args.acme_directory.to_string();
+        (Rc::new(AccountSecret::new(client, &namespace, &directory, None)), directory)
     };
     let Some(stored) = account.load().await? else {
         bail!(

@@ -14,8 +14,11 @@ use crate::domain::cas::Cas;
 #[derive(Default)]
 pub(super) struct FakeFile {
     cas: RefCell<Option<Rc<Cas>>>,
-    readers: RefCell<Vec<(watch::Sender<Rc<CaSet>>, Rc<CrashPoint>)>>,
+    readers: RefCell<Vec<Reader>>,
 }
+
+/// An operator that follows the file.
+type Reader = (watch::Sender<Rc<CaSet>>, Rc<CrashPoint>);
 
 /// The CAs by their directories.
 pub(super) type ByDirectory<'a> = [(&'a str, &'a Rc<FakeCa>); 3];

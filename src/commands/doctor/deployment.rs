@@ -259,7 +259,7 @@ impl Setup {
     /// URLs of all directories.
     pub(super) fn directories(&self) -> Vec<String> {
         if let Some(cas) = &self.cas {
-            let all = cas.iter().flat_map(|cas| cas.all());
+            let all = cas.iter().flat_map(Cas::all);
             return all.map(|ca| ca.directory.clone()).collect();
         }
         let further = [&self.flags.fallback_directory, &self.flags.rehearsal_directory];

@@ -3,6 +3,7 @@
 use base64::prelude::{BASE64_STANDARD, Engine};
 use ingress_acme::acme::thumbprint;
 use ingress_acme_actors::domain::certificate::PrivateKey;
+use ingress_acme_actors::domain::hash::stable_hash;
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
@@ -25,6 +26,15 @@ fn file(site: &Site) -> NamedTempFile {
     file
 }
 
+/// The same file with the dead CA first.
+fn file_with_a_dead_first(site: &Site) -> NamedTempFile {
+    let file = file(site);
+    let mut cas: Value = serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap();
+    cas["cas"].as_array_mut().unwrap().reverse();
+    std::fs::write(file.path(), cas.to_string()).unwrap();
+    file
+}
+
 /// Creates the Secret of an account as the flags stored it, and returns the thumbprint.
 fn account_of_flags(site: &Site, directory: &str, name: &str) -> String {
     let key = KeyPair::generate().unwrap().serialize_pem();
@@ -33,6 +43,11 @@ fn account_of_flags(site: &Site, directory: &str, name: &str) -> String {
     let metadata = json!({"namespace": "ingress-acme", "name": name});
     site.load(json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}));
     thumbprint(&PrivateKey::from_pem(key)).unwrap()
+}
+
+/// Name of the Secret of the account at a CA.
+fn secret_name(directory: &str) -> String {
+    format!("ingress-acme-account-{:08x}", stable_hash(directory) & 0xffff_ffff)
 }
 
 fn writes(site: &Site) -> usize {
@@ -92,13 +107,31 @@ async fn the_cas_of_a_file_have_one_thumbprint_which_a_look_at_it_leaves_where_i
     let path = file.path().to_str().unwrap();
     let (code, _, error) = site.said(&["thumbprint", "--cas-file", path]).await;
     assert!(code != 0 && error.contains("the CAs of --cas-file"), "{error}");
-    let hash = ingress_acme_actors::domain::hash::stable_hash(DEAD) & 0xffff_ffff;
-    let name = format!("ingress-acme-account-{hash:08x}");
-    let expected = account_of_flags(&site, DEAD, &name);
+    let expected = account_of_flags(&site, DEAD, &secret_name(DEAD));
     let (code, out, _) = site.said(&["thumbprint", "--cas-file", path]).await;
     assert_eq!((code, out.trim()), (0, &*expected));
     let snippet = ["thumbprint", "--cas-file", path, "--snippet", "nginx"];
     let (_, out, _) = site.said(&snippet).await;
     assert!(out.contains("which all have the same key") && out.contains(&expected), "{out}");
     assert_eq!(writes(&site), 0, "nothing is stored");
+}
+
+#[actix::test]
+async fn a_ca_that_does_not_answer_keeps_no_command_from_the_others() {
+    let site = Site::start();
+    let file = file_with_a_dead_first(&site);
+    let path = file.path().to_str().unwrap();
+    account_of_flags(&site, DEAD, &secret_name(DEAD));
+    for command in ["record", "caa", "rollover"] {
+        let host = (command != "rollover").then_some("shop.example.com");
+        let args: Vec<&str> =
+            [command].into_iter().chain(host).chain(["--cas-file", path]).collect();
+        let (code, out, error) = site.said(&args).await;
+        let said = format!("{out}{error}");
+        assert_ne!(code, 0, "{command}: {said}");
+        assert!(said.contains("dead"), "{command}: {said}");
+        let of_the_other = ["sim: no account yet", "No account at "];
+        assert!(of_the_other.iter().any(|words| said.contains(words)), "{command}: {said}");
+    }
+    assert_eq!(writes(&site), 0, "nothing is begun where no account is known");
 }

@@ -7,7 +7,8 @@
 //! # Layout
 //! - `account`: the account, its key and its store; `registration`: its registration and look-up.
 //! - `account_sync`: follows account key changes by other processes; `rollover`: changes the key.
-//! - `fallback_account`, `shared_key`: one account key for several CAs.
+//! - `fallback_account`, `shared_key`: one account key for several CAs; `shared_rollover`: changes
+//!   that key at one CA after the other.
 //! - `directory_look`: the directory alone, for `doctor`.
 //! - `jws`: signed requests that instant-acme does not support; `revocation`: one of these
 //!   requests.
@@ -42,6 +43,7 @@ mod retry_after;
 mod revocation;
 mod rollover;
 pub mod shared_key;
+pub mod shared_rollover;
 mod transport;
 
 use std::cell::RefCell;

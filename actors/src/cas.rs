@@ -132,6 +132,12 @@ impl CaSet {
         self.client(&ca.directory)
     }
 
+    /// Whether the certificate in a Secret is meant to be one of these CAs.
+    pub(crate) fn is_known(&self, found: Option<&SecretView>) -> bool {
+        let meant_for = found.and_then(SecretView::meant_for);
+        meant_for.is_some_and(|directory| self.cas.at(directory).is_some())
+    }
+
     /// The CA that decides about a job: the one that its issuance is at, or the one that its
     /// certificate should have.
     pub(crate) fn deciding(

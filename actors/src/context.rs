@@ -7,6 +7,7 @@ use std::rc::Rc;
 use crate::cas::{CaSet, OperatorCas};
 use crate::dns::pauses::AccountPauses;
 use crate::dns::ports::DnsPorts;
+use crate::domain::cas::Source;
 use crate::domain::certificate::SecretView;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::index::Index;
@@ -182,6 +183,18 @@ impl OperatorContext {
         let set = self.cas.set();
         let desired = self.desired(secret);
         set.deciding(None, desired.as_ref(), None).ca.directory.clone()
+    }
+
+    /// Name of the CA that has issued the certificate of a Secret, or is to issue it; `None` where
+    /// there is one CA only.
+    pub(crate) fn shown_ca(&self, secret: &SecretKey) -> Option<String> {
+        let set = self.cas.set();
+        if set.cas.source == Source::Flags || set.cas.others.is_empty() {
+            return None;
+        }
+        let issued_by = self.dates.windows.borrow().directory(secret).map(str::to_owned);
+        let directory = issued_by.unwrap_or_else(|| self.directory_of(secret));
+        Some(set.cas.at(&directory).map_or(directory, |ca| ca.name.clone()))
     }
 
     /// Returns the inputs for a check of a Secret at this moment, with the renewal windows in

@@ -9,6 +9,7 @@ mod clock;
 mod cluster;
 mod crash_point;
 mod dns;
+mod file;
 mod keys;
 mod segments;
 mod stable;
@@ -32,10 +33,11 @@ pub use cluster::{
 pub use crash_point::CrashPoint;
 use crash_point::Crashable;
 pub use dns::{FakeDns, dns_account, record_name};
+use file::{ByDirectory, FakeFile};
 pub use segments::FakeSegments;
 pub use stable::{Retries, WRITES};
 
-use crate::cas::{CaClient, CaSet, FallbackCa, RehearsalCa};
+use crate::cas::{FallbackCa, RehearsalCa};
 use crate::dns::ports::DnsPorts;
 use crate::domain::caa::CaaSet;
 use crate::domain::cas::Cas;
@@ -126,7 +128,7 @@ pub struct Fakes {
     /// Whether there is a rehearsal CA.
     pub rehearses: Cell<bool>,
     /// The CAs of `--cas-file`, where there is one.
-    file: RefCell<Option<watch::Sender<Rc<CaSet>>>>,
+    file: FakeFile,
     /// Whether the operator has the right to watch Secrets.
     pub watches_secrets: Cell<bool>,
     /// The true time, which the API server and the CA have.
@@ -168,7 +170,7 @@ impl Default for Fakes {
             fallback,
             fallback_after: Cell::new(None),
             rehearses: Cell::new(false),
-            file: RefCell::default(),
+            file: FakeFile::default(),
             watches_secrets: Cell::new(false),
             process_clock: RefCell::new(machine.of_a_process()),
             machine,
@@ -202,7 +204,7 @@ impl Fakes {
             fallback,
             fallback_after: Cell::new(None),
             rehearses: Cell::new(false),
-            file: RefCell::default(),
+            file: FakeFile::default(),
             watches_secrets: Cell::new(false),
             process_clock: RefCell::new(self.machine.of_a_process()),
             machine: self.machine.clone(),
@@ -263,7 +265,7 @@ impl Fakes {
             routes: of_install,
             classes: cluster.clone(),
             event_recorder: cluster,
-            cas: self.file.borrow().as_ref().map(watch::Sender::subscribe),
+            cas: self.file.read(self.by_directory(), crash_point),
             ca: Rc::new(Crashable { port: self.ca.clone(), crash_point: crash_point.clone() }),
             fallback: self.fallback_after.get().map(fallback),
             rehearsal: self.rehearses.get().then(|| self.rehearsal_ca()),
@@ -279,22 +281,15 @@ impl Fakes {
     /// Writes the file of `--cas-file`, which a running operator with one follows. Its CAs are
     /// those of [`DIRECTORY`], [`FALLBACK_DIRECTORY`] and [`THIRD_DIRECTORY`].
     pub fn write_file(&self, cas: Cas) {
-        let all = [
+        self.file.write(cas, self.by_directory());
+    }
+
+    fn by_directory(&self) -> ByDirectory<'_> {
+        [
             (DIRECTORY, &self.ca),
             (FALLBACK_DIRECTORY, &self.fallback),
             (THIRD_DIRECTORY, &self.rehearsal),
-        ];
-        let named = all.into_iter().filter(|(directory, _)| cas.at(directory).is_some());
-        let clients = named.map(|(directory, ca)| {
-            let guards = cas.at(directory).and_then(|ca| ca.guards).unwrap_or_default();
-            (directory.to_owned(), CaClient { ca: ca.clone(), through_proxy: false, guards })
-        });
-        let set = Rc::new(CaSet { clients: clients.collect(), cas: Rc::new(cas) });
-        let mut file = self.file.borrow_mut();
-        match file.as_ref() {
-            Some(file) => _ = file.send_replace(set),
-            None => *file = Some(watch::Sender::new(set)),
-        }
+        ]
     }
 
     fn journal(&self, segments: Rc<dyn Segments>, number: u32) -> Rc<SegmentedJournal> {

@@ -107,13 +107,14 @@ pub trait TlsSecrets: SecretReads {
         secret: &SecretKey,
         what: Installation,
     ) -> Result<SecretStatus, PortError>;
-    /// Sets only the owner references and the copied annotations of a Secret of ours; `None` leaves
-    /// the owners that it has. Returns the Secret afterwards.
+    /// Sets only the owner references, the copied annotations and the answered annotation `ca` of a
+    /// Secret of ours; `None` leaves the owners that it has. Returns the Secret afterwards.
     async fn set_metadata(
         &self,
         secret: &SecretKey,
         owners: Option<&BTreeSet<IngressRef>>,
         copied: &Copied,
+        ca: Option<&str>,
     ) -> Result<SecretStatus, PortError>;
     /// Fills in `spec.tls` of an Ingress that has none of its own, and marks the Ingress with our
     /// annotation. Succeeds without a write if the user was faster or the Ingress is gone.
@@ -206,6 +207,9 @@ pub struct StoredAccount {
     /// New key of a rollover in progress (RFC 8555 §7.3.5). The CA may have switched to this key
     /// already.
     pub next: Option<PrivateKey>,
+    /// Key before a rollover that has not ended at all CAs which share the key. An account that has
+    /// this key still is given the new one.
+    pub former: Option<PrivateKey>,
     /// Account URL at the CA (RFC 8555 §7.3), once registered.
     pub url: Option<String>,
     /// Directory URL of the account. An account of another directory is not used.
@@ -228,9 +232,14 @@ pub struct ExternalAccount {
 pub trait AccountStore {
     /// Returns the account, if one is stored.
     async fn load(&self) -> Result<Option<StoredAccount>, PortError>;
-    /// Stores `key` as a new account unless an account exists. Returns the stored account, so that
-    /// two replicas that start together use one key.
-    async fn create(&self, key: &PrivateKey) -> Result<StoredAccount, PortError>;
+    /// Stores `key` as a new account unless an account exists, with the next key of a rollover that
+    /// was begun elsewhere. Returns the stored account, so that two replicas that start together
+    /// use one key.
+    async fn create(
+        &self,
+        key: &PrivateKey,
+        next: Option<&PrivateKey>,
+    ) -> Result<StoredAccount, PortError>;
     /// Replaces keys and URL if the stored version is still `account.version`. Returns the stored
     /// account, or `None` if another writer has changed the account.
     async fn replace(&self, account: &StoredAccount) -> Result<Option<StoredAccount>, PortError>;

@@ -273,9 +273,10 @@ impl TlsSecrets for Sticky {
         key: &SecretKey,
         owners: Option<&BTreeSet<IngressRef>>,
         copied: &Copied,
+        ca: Option<&str>,
     ) -> Result<SecretStatus, PortError> {
         self.1.set(self.1.get() + 1);
-        self.0.set_metadata(key, owners, copied).await.map(with_a_stranger)
+        self.0.set_metadata(key, owners, copied, ca).await.map(with_a_stranger)
     }
 
     async fn fill_tls(
@@ -355,9 +356,10 @@ impl TlsSecrets for Silent {
         key: &SecretKey,
         owners: Option<&BTreeSet<IngressRef>>,
         copied: &Copied,
+        ca: Option<&str>,
     ) -> Result<SecretStatus, PortError> {
         self.answers_for(&key.namespace).await;
-        self.0.set_metadata(key, owners, copied).await
+        self.0.set_metadata(key, owners, copied, ca).await
     }
 
     async fn fill_tls(

@@ -4,12 +4,16 @@
 use std::time::Duration;
 
 use ingress_acme_actors::domain::cas::{Ca, Cas, DefaultCa, FallbackTo, Reissue, Scope, Source};
+use ingress_acme_actors::domain::certificate::KeyAlgorithm;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
-use ingress_acme_actors::domain::ingress::IngressView;
+use ingress_acme_actors::domain::ingress::{IngressKey, IngressView};
+use ingress_acme_actors::domain::log::segment::replay;
+use ingress_acme_actors::domain::public_name::PublicCa;
 use ingress_acme_actors::domain::rate_limits::{LimitScope, RateLimit};
 use ingress_acme_actors::fakes::{
     DIRECTORY, FALLBACK_DIRECTORY, Fakes, THIRD_DIRECTORY, named as ingress, reasons,
 };
+use ingress_acme_actors::reporting::reporter::{ListIngresses, Search};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -336,5 +340,248 @@ fn each_certificate_is_renewed_in_the_window_of_its_own_ca() {
         fakes.pass(3 * DAY).await;
         assert_eq!(issued(&fakes)[0], 1, "the other CA names no window");
         assert!(issued(&fakes)[1] >= 2);
+    });
+}
+
+/// Writes of the metadata of Secrets.
+fn metadata_writes(fakes: &Fakes) -> usize {
+    fakes.cluster.calls("set_metadata")
+}
+
+#[test]
+fn an_annotation_that_asks_for_the_ca_that_is_there_is_noted_once_and_a_later_file_counts_from_the_renewal_on()
+ {
+    Fakes::paused(async {
+        let fakes = world(file()).await;
+        fakes.cluster.apply(shop(None));
+        fakes.pass(MINUTE).await;
+        fakes.cluster.apply(shop(Some("a")));
+        fakes.pass(2 * HOUR).await;
+        assert_eq!((issued(&fakes), metadata_writes(&fakes)), ([1, 0, 0], 1));
+        // The name is another CA's now.
+        let mut moved = file();
+        (moved.first.directory, moved.others[1].directory) =
+            (THIRD_DIRECTORY.to_owned(), DIRECTORY.to_owned());
+        fakes.write_file(moved);
+        fakes.pass(50 * DAY).await;
+        assert_eq!((issued(&fakes), metadata_writes(&fakes)), ([1, 0, 0], 1));
+        fakes.pass(15 * DAY).await;
+        assert_eq!((issued(&fakes), metadata_writes(&fakes)), ([1, 0, 1], 1));
+        fakes.assert_stable().await;
+    });
+}
+
+#[test]
+fn an_annotation_that_went_while_the_default_was_its_ca_is_no_wish_once_the_default_is_another() {
+    Fakes::paused(async {
+        let fakes = world(file()).await;
+        fakes.cluster.apply(shop(Some("b")));
+        fakes.pass(MINUTE).await;
+        let rule = DefaultCa { scope: Scope::default(), directory: FALLBACK_DIRECTORY.to_owned() };
+        fakes.write_file(Cas { defaults: vec![rule], ..file() });
+        fakes.pass(MINUTE).await;
+        fakes.cluster.apply(shop(None));
+        fakes.pass(MINUTE).await;
+        fakes.kill();
+        fakes.write_file(file());
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(50 * DAY).await;
+        assert_eq!((issued(&fakes), metadata_writes(&fakes)), ([0, 1, 0], 1));
+        fakes.pass(15 * DAY).await;
+        assert_eq!(issued(&fakes), [1, 1, 0]);
+        // One that goes while the default is another CA is a wish.
+        fakes.cluster.apply(shop(Some("b")));
+        fakes.pass(MINUTE).await;
+        fakes.cluster.apply(shop(None));
+        fakes.pass(MINUTE).await;
+        assert_eq!(issued(&fakes), [2, 2, 0]);
+        fakes.assert_stable().await;
+    });
+}
+
+#[test]
+fn a_certificate_of_a_refused_ca_is_renewed_with_the_key_and_profile_of_the_ca_that_renews_it() {
+    Fakes::paused(async {
+        let mut with_keys = file();
+        with_keys.first.algorithm = Some(KeyAlgorithm::EcdsaP384);
+        with_keys.first.profile = Some("of-a".to_owned());
+        with_keys.others[0].algorithm = Some(KeyAlgorithm::Rsa2048);
+        with_keys.others[0].profile = Some("of-b".to_owned());
+        let fakes = world(with_keys.clone()).await;
+        fakes.cluster.apply(shop(Some("b")));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.ca.algorithm(), Some(KeyAlgorithm::Rsa2048));
+        fakes.cluster.apply(ingress("web", "other", &["b.example.com"]));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.ca.algorithm(), Some(KeyAlgorithm::EcdsaP384));
+        fakes.cluster.delete(&IngressKey::new("web", "other"));
+        fakes.cluster.apply(shop(Some("unknown")));
+        fakes.pass(65 * DAY).await;
+        assert_eq!(issued(&fakes), [1, 2, 0]);
+        assert_eq!(fakes.ca.algorithm(), Some(KeyAlgorithm::Rsa2048));
+        // At a fallback CA, the key is one of that CA's.
+        with_keys.first.fallbacks =
+            vec![FallbackTo { directory: FALLBACK_DIRECTORY.to_owned(), after: HOUR }];
+        fakes.write_file(with_keys);
+        fakes.ca.refuse(Some(Failure::new(FailureClass::AcmeServer, "serverInternal")));
+        fakes.cluster.apply(ingress("web", "new", &["new.example.com"]));
+        fakes.pass(6 * HOUR).await;
+        assert_eq!(issued(&fakes), [1, 3, 0]);
+        assert_eq!(fakes.ca.algorithm(), Some(KeyAlgorithm::Rsa2048));
+    });
+}
+
+/// An Ingress of `web` with the Secret `shared`.
+fn sharer(name: &str, host: &str, asks: Option<&str>) -> IngressView {
+    let mut view = ingress("web", name, &[host]);
+    view.tls[0].secret_name = Some("shared".to_owned());
+    view.annotations.extend(asks.map(|ca| ("ca".into(), ca.into())));
+    view
+}
+
+#[test]
+fn each_ingress_that_shares_a_secret_and_asks_for_a_refused_ca_is_told_once() {
+    Fakes::paused(async {
+        let mut by_domain = file();
+        let domains = vec!["corp.example".to_owned()];
+        by_domain.others[0].allow = vec![Scope { namespaces: Vec::new(), domains }];
+        let fakes = world(by_domain).await;
+        fakes.cluster.apply(sharer("fits", "a.corp.example", Some("b")));
+        fakes.cluster.apply(sharer("fits-too", "b.corp.example", Some("b")));
+        fakes.pass(MINUTE).await;
+        assert_eq!(issued(&fakes), [0, 1, 0]);
+        let told = |name: &str| {
+            let events = fakes.cluster.events("web", name);
+            events.iter().filter(|event| event.note.contains("names a CA that may not")).count()
+        };
+        // A name of a neighbour makes the CA one that none of them may have.
+        fakes.cluster.apply(sharer("silent", "shop.example.com", None));
+        fakes.pass(MINUTE).await;
+        assert_eq!(["fits", "fits-too", "silent"].map(told), [1, 1, 0]);
+        fakes.cluster.apply(sharer("asks", "other.example.com", Some("b")));
+        fakes.pass(MINUTE).await;
+        assert_eq!(["fits", "fits-too", "silent", "asks"].map(told), [1, 1, 0, 1]);
+        assert_eq!(issued(&fakes), [0, 1, 0]);
+    });
+}
+
+#[test]
+fn sharers_are_told_of_a_refusal_also_where_there_is_no_certificate_yet() {
+    Fakes::paused(async {
+        let mut by_domain = file();
+        let domains = vec!["corp.example".to_owned()];
+        by_domain.others[0].allow = vec![Scope { namespaces: Vec::new(), domains }];
+        let fakes = world(by_domain).await;
+        fakes.cluster.apply(sharer("asks", "other.example.com", Some("b")));
+        fakes.pass(MINUTE).await;
+        fakes.cluster.apply(sharer("fits", "a.corp.example", Some("b")));
+        fakes.pass(MINUTE).await;
+        for name in ["asks", "fits"] {
+            let told = reasons(&fakes.cluster.events("web", name));
+            assert_eq!(told, ["Skipped"], "{name}");
+        }
+        assert_eq!(orders(&fakes), [0, 0, 0]);
+    });
+}
+
+#[test]
+fn a_public_ca_is_told_no_internal_name_that_a_refused_annotation_leads_to_it() {
+    Fakes::paused(async {
+        let mut with_public = file();
+        with_public.first.public = Some(PublicCa::Yes);
+        let fakes = world(with_public.clone()).await;
+        let mut view = shop(Some("b"));
+        view.rule_hosts.push("db.internal".to_owned());
+        view.tls[0].hosts.push("db.internal".to_owned());
+        fakes.cluster.apply(view);
+        fakes.pass(MINUTE).await;
+        assert_eq!(issued(&fakes), [0, 1, 0]);
+        assert_eq!(fakes.cluster.names("web", "shop").len(), 2);
+        // The private CA leaves the file: the default is public, and the annotation is refused.
+        let private = with_public.others.remove(0);
+        fakes.write_file(with_public.clone());
+        fakes.pass(65 * DAY).await;
+        assert_eq!(orders(&fakes), [0, 1, 0]);
+        let events = fakes.cluster.events("web", "shop");
+        let told = events.iter().any(|event| event.note.contains("host db.internal belongs to"));
+        assert!(told, "{events:?}");
+        with_public.others.insert(0, private);
+        fakes.write_file(with_public);
+        fakes.pass(2 * DAY).await;
+        assert_eq!(issued(&fakes), [0, 2, 0]);
+    });
+}
+
+/// Walks from a to b to a with an operator that is killed after `calls` port calls, and another one
+/// that goes on. Returns whether the first one died on the way.
+fn killed_after(calls: u64) -> bool {
+    Fakes::paused(async move {
+        let fakes = world(file()).await;
+        fakes.cluster.apply(shop(None));
+        fakes.pass(5 * MINUTE).await;
+        fakes.kill();
+        let crash_point = fakes.operator_crashing_after(Fakes::settings(), calls);
+        let mut died = false;
+        for (asks, expected) in [("b", [1, 1, 0]), ("a", [2, 1, 0])] {
+            fakes.cluster.apply(shop(Some(asks)));
+            fakes.pass(5 * MINUTE).await;
+            if crash_point.has_ended() && !died {
+                died = true;
+                fakes.kill();
+                fakes.operator(Fakes::settings()).await;
+                fakes.pass(10 * MINUTE).await;
+            }
+            assert_eq!(issued(&fakes), expected, "killed after {calls}, {asks}");
+            let of = if asks == "b" { FALLBACK_DIRECTORY } else { DIRECTORY };
+            assert_eq!(directory(&fakes, "shop"), of, "killed after {calls}");
+            let secret = fakes.cluster.secret("web", "shop").expect("it was just there");
+            let leaf = secret.view.certificate.expect("it is a certificate");
+            assert!(leaf.key_matches, "killed after {calls}: the key is the journaled one");
+        }
+        let [a, b, c] = orders(&fakes);
+        assert!(a <= 3 && b <= 2 && c == 0, "killed after {calls}: {a} and {b} orders");
+        assert!(a + b <= 4, "killed after {calls}: one kill costs one order at most");
+        assert!(fakes.cluster.routed().is_empty(), "killed after {calls}: the routes have gone");
+        assert!(replay(&fakes.segments.log()).live.is_empty(), "killed after {calls}");
+        fakes.assert_stable().await;
+        assert_eq!(issued(&fakes), [2, 1, 0], "killed after {calls}");
+        died
+    })
+}
+
+#[test]
+fn killed_after_any_call_from_a_to_b_to_a_there_are_two_further_certificates_and_no_more() {
+    let mut calls = 1;
+    while killed_after(calls) {
+        calls += 1;
+    }
+    assert!(calls > 24, "the whole way was walked: {calls} calls");
+}
+
+#[test]
+fn the_rows_of_certificates_have_the_name_of_their_ca_where_there_are_several() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.write_file(file());
+        let operator = fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(shop(Some("b")));
+        fakes.cluster.apply(ingress("web", "other", &["b.example.com"]));
+        fakes.ca.stall(true);
+        fakes.pass(MINUTE).await;
+        let cas = async || {
+            let query = ListIngresses { search: Search::default(), limit: 9, offset: 0 };
+            let listing = operator.reporter.send(query).await.expect("an answer");
+            let certificates = listing.ingresses.into_iter().flat_map(|row| row.certificates);
+            certificates.map(|certificate| certificate.ca).collect::<Vec<_>>()
+        };
+        let named = |name: &str| Some(name.to_owned());
+        assert_eq!(cas().await, [named("a"), named("b")], "the first one is to have its CA");
+        // A refused annotation changes nothing about who has issued the certificate.
+        fakes.cluster.apply(shop(Some("unknown")));
+        fakes.pass(MINUTE).await;
+        assert_eq!(cas().await, [named("a"), named("b")]);
+        fakes.write_file(Cas { others: Vec::new(), ..file() });
+        fakes.pass(MINUTE).await;
+        assert_eq!(cas().await, [None, None], "there is one CA only");
     });
 }

@@ -121,7 +121,7 @@ impl Accounts {
         let stored = if let Some(stored) = self.store.load().await? {
             stored
         } else {
-            self.store.create(&new_key()?).await?
+            self.store.create(&new_key()?, None).await?
         };
         known.stored = Some(stored.clone());
         Ok(stored)
@@ -142,7 +142,13 @@ impl Accounts {
         known: &mut AccountState,
         stored: &StoredAccount,
     ) -> Result<Account, CallError> {
-        let account = self.registered_as(&stored.key).await?;
+        let account = match self.carried_over(stored).await? {
+            Some(url) => {
+                known.switched = Some(Instant::now());
+                self.restore(url, &stored.key).await?
+            }
+            None => self.registered_as(&stored.key).await?,
+        };
         let (url, directory) = (Some(account.id().to_owned()), self.directory.clone());
         let registered = StoredAccount { url, directory, ..stored.clone() };
         known.unknown = None;
@@ -159,11 +165,11 @@ impl Accounts {
 
     /// Registers the key. The CA returns the existing account of the key, if any (RFC 8555 §7.3.1),
     /// so that a registration with a lost response is found again. Looks for it first where there
-    /// is an external account: some CAs accept a binding only once.
+    /// is an external account: some CAs accept a binding only once, and its Secret may be gone.
     async fn registered_as(&self, key: &PrivateKey) -> Result<Account, CallError> {
-        let external = self.store.external_account().await?;
+        let external = self.store.external_account().await;
         let mut found = None;
-        if external.is_some() {
+        if !matches!(external, Ok(None)) {
             found = match self.of_key(key).await {
                 Err(error) if error.is_refusal() => None, // a CA may know no look-up at all
                 found => found?,
@@ -171,7 +177,7 @@ impl Accounts {
         }
         let url = match found {
             Some(url) => url,
-            None => self.new_account(key, external.as_ref()).await?,
+            None => self.new_account(key, external?.as_ref()).await?,
         };
         self.restore(url, key).await
     }

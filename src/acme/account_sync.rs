@@ -159,7 +159,20 @@ impl Accounts {
         if let Some(url) = stored.url.filter(|_| stored.directory == self.directory) {
             return Ok((stored.key, url));
         }
-        let url = self.of_key(&stored.key).await?.ok_or_else(no_account)?;
-        Ok((stored.key, url))
+        let keys = [Some(&stored.key), stored.former.as_ref()];
+        self.of_one(keys.into_iter().flatten()).await?.ok_or_else(no_account)
+    }
+
+    /// The first of these keys that the CA has an account of, with the URL of the account.
+    pub(super) async fn of_one(
+        &self,
+        keys: impl Iterator<Item = &PrivateKey>,
+    ) -> Result<Option<(PrivateKey, String)>, CallError> {
+        for key in keys {
+            if let Some(url) = self.of_key(key).await? {
+                return Ok(Some((key.clone(), url)));
+            }
+        }
+        Ok(None)
     }
 }

@@ -4,6 +4,10 @@
 //! the validation request; so both CAs must know the same key. Nothing else is stored: for a known
 //! key, a CA answers a registration with the existing account (RFC 8555 §7.3.1). After a key change
 //! at the first CA, the new key is registered here too.
+//!
+//! A key that all CAs of a file share belongs to none of them. A rollover changes the key at one CA
+//! after the other, so that each of these accounts sees the keys of a rollover that has not ended,
+//! and the first one whose CA has the next key makes that the key of all.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -17,6 +21,8 @@ pub struct FallbackAccount {
     directory: String,
     first: Rc<dyn AccountStore>,
     fallback: Rc<dyn AccountStore>,
+    /// Whether the key in `first` belongs to no CA.
+    is_shared: bool,
     /// The account registered by this process.
     registered: RefCell<Option<StoredAccount>>,
 }
@@ -29,7 +35,17 @@ impl FallbackAccount {
         first: Rc<dyn AccountStore>,
         fallback: Rc<dyn AccountStore>,
     ) -> Self {
-        Self { directory: directory.to_owned(), first, fallback, registered: RefCell::default() }
+        let (directory, registered) = (directory.to_owned(), RefCell::default());
+        Self { directory, first, fallback, is_shared: false, registered }
+    }
+
+    /// Creates the store for the CA at `directory`, whose account has the key in `shared`.
+    pub fn of_shared(
+        directory: &str,
+        shared: Rc<dyn AccountStore>,
+        external: Rc<dyn AccountStore>,
+    ) -> Self {
+        Self { is_shared: true, ..Self::new(directory, shared, external) }
     }
 
     /// Returns the fallback account with the first account's key.
@@ -37,8 +53,28 @@ impl FallbackAccount {
         let registered = self.registered.borrow().clone();
         let same = registered.filter(|registered| registered.key == first.key);
         let (url, directory) = (same.and_then(|same| same.url), self.directory.clone());
-        StoredAccount { next: None, url, directory, ..first }
+        let next = first.next.clone().filter(|_| self.is_shared);
+        StoredAccount { next, url, directory, ..first }
     }
+
+    /// Makes the next key, which this CA has, the key of all CAs. The others may have the former
+    /// one still. Returns the version of the shared key; `None` if another writer has changed it.
+    async fn promote(&self, account: &StoredAccount) -> Result<Option<String>, PortError> {
+        let Some(shared) = self.first.load().await? else { return Ok(None) };
+        if shared.key == account.key {
+            return Ok(Some(shared.version));
+        }
+        if shared.next.as_ref() != Some(&account.key) {
+            return Ok(None);
+        }
+        let promoted = with_next_as_key(shared, account.key.clone());
+        Ok(self.first.replace(&promoted).await?.map(|stored| stored.version))
+    }
+}
+
+/// The shared key after the first CA has the next one.
+pub(super) fn with_next_as_key(shared: StoredAccount, next: PrivateKey) -> StoredAccount {
+    StoredAccount { former: Some(shared.key), key: next, next: None, url: None, ..shared }
 }
 
 #[async_trait(?Send)]
@@ -47,11 +83,21 @@ impl AccountStore for FallbackAccount {
         Ok(self.first.load().await?.map(|first| self.with_key_of(first)))
     }
 
-    async fn create(&self, key: &PrivateKey) -> Result<StoredAccount, PortError> {
-        Ok(self.with_key_of(self.first.create(key).await?))
+    async fn create(
+        &self,
+        key: &PrivateKey,
+        next: Option<&PrivateKey>,
+    ) -> Result<StoredAccount, PortError> {
+        Ok(self.with_key_of(self.first.create(key, next).await?))
     }
 
     async fn replace(&self, account: &StoredAccount) -> Result<Option<StoredAccount>, PortError> {
+        if self.is_shared {
+            let Some(version) = self.promote(account).await? else { return Ok(None) };
+            let account = StoredAccount { version, ..account.clone() };
+            *self.registered.borrow_mut() = Some(account);
+            return self.load().await;
+        }
         *self.registered.borrow_mut() = Some(account.clone());
         Ok(Some(account.clone()))
     }
@@ -74,7 +120,11 @@ mod tests {
             Ok(Some(self.0.borrow().clone()))
         }
 
-        async fn create(&self, _: &PrivateKey) -> Result<StoredAccount, PortError> {
+        async fn create(
+            &self,
+            _: &PrivateKey,
+            _: Option<&PrivateKey>,
+        ) -> Result<StoredAccount, PortError> {
             Ok(self.0.borrow().clone())
         }
 
@@ -93,6 +143,7 @@ mod tests {
         let account = StoredAccount {
             key: key("one"),
             next: Some(key("two")),
+            former: None,
             url: Some("https://first.example/1".to_owned()),
             directory: "https://first.example/dir".to_owned(),
             version: "7".to_owned(),

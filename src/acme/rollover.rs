@@ -16,7 +16,7 @@ use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::ports::{PortError, StoredAccount};
 
-use super::account::{new_key, no_account, thumbprint};
+use super::account::{Accounts, new_key, no_account, thumbprint};
 use super::account_sync::{next_of, promoted};
 use super::jws::{Sender, Signer, post, resource};
 use super::{Acme, CallError};
@@ -32,8 +32,11 @@ const LAG: Duration = Duration::from_secs(1);
 /// Prefix of error messages.
 const DOING: &str = "the account's key was not rolled over";
 
+/// Prefix of error messages of a look-up.
+const DOING_A_LOOK_UP: &str = "the CA did not say whether it has the account";
+
 /// Advice for the user about a refusal of this kind.
-fn advice(kind: &str) -> Option<&'static str> {
+pub(super) fn advice(kind: &str) -> Option<&'static str> {
     matches!(kind, "malformed" | "unauthorized" | "badPublicKey" | "badSignatureAlgorithm")
         .then_some("the account keeps its current key; try again later, or ask the CA")
 }
@@ -91,31 +94,16 @@ impl Acme {
         Err(PortError::transient(format!("{DOING}: other processes keep changing it; try again")))
     }
 
-    /// Gives the account of the key `old` the key `new`, which is stored already: another CA has it
-    /// by a rollover. Returns the URL of the account; `None` if there is none.
-    pub async fn change_key(
-        &self,
-        old: &PrivateKey,
-        new: &PrivateKey,
-    ) -> Result<Option<String>, PortError> {
-        if let Some(url) = self.account_of(new).await? {
-            return Ok(Some(url));
-        }
-        let Some(url) = self.account_of(old).await? else { return Ok(None) };
-        self.within(DOING, async || {
-            let asked = self.ask_for(&Signer::new(old)?, &Signer::new(new)?, &url).await;
-            asked.map_err(|error| error.advised(DOING, advice).into())
-        })
-        .await?;
-        Ok(Some(url))
-    }
-
-    /// Asks the CA for its account of the stored key, and returns both in terms of CAA records.
-    /// Registers nothing.
+    /// Asks the CA for its account of the stored key, or of one that a rollover may have left
+    /// there, and returns both in terms of CAA records. Registers nothing.
     pub async fn known_issuer(&self) -> Result<Option<Issuer>, PortError> {
         let stored = self.accounts.store.load().await?;
         let Some(stored) = stored else { return Ok(None) };
-        let account = self.account_of(&stored.key).await?;
+        let keys = [Some(&stored.key), next_of(&stored), stored.former.as_ref()];
+        let known = self.within(DOING_A_LOOK_UP, async || {
+            self.accounts.of_one(keys.into_iter().flatten()).await
+        });
+        let account = known.await?.map(|(_, url)| url);
         let domains = self.accounts.transport.caa_identities();
         Ok(account.map(|url| Issuer { domains, account: Some(url) }))
     }
@@ -185,7 +173,7 @@ impl Acme {
         };
         let changed = self.within(DOING, async || {
             let (old, new) = (Signer::new(&progress.stored.key)?, Signer::new(next)?);
-            let asked = self.ask_for(&old, &new, url).await;
+            let asked = self.accounts.ask_for(&old, &new, url).await;
             asked.map_err(|error| error.advised(DOING, advice).into())
         });
         progress.refusal = changed.await.err();
@@ -193,16 +181,22 @@ impl Acme {
         progress.findings.next = KeyAnswer::NotAsked;
         Ok(())
     }
+}
 
+impl Accounts {
     /// Sends the key change: the new key signs the inner request, the account's old key the outer
     /// one (RFC 8555 §7.3.5).
-    async fn ask_for(&self, old: &Signer, new: &Signer, account: &str) -> Result<(), CallError> {
-        let transport = &self.accounts.transport;
-        let url = resource(transport, "key_change").await?;
+    pub(super) async fn ask_for(
+        &self,
+        old: &Signer,
+        new: &Signer,
+        account: &str,
+    ) -> Result<(), CallError> {
+        let url = resource(&self.transport, "key_change").await?;
         let change = json!({"account": account, "oldKey": old.jwk()});
         let inner = new.sign(&url, (Sender::Key, None), Some(&change))?;
         let sender = (old, Sender::Account(account));
-        post(transport, ("key_change", &url), sender, Some(&inner)).await.map(drop)
+        post(&self.transport, ("key_change", &url), sender, Some(&inner)).await.map(drop)
     }
 }
 

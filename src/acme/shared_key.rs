@@ -15,12 +15,20 @@ pub struct SharedKey {
     shared: Rc<dyn AccountStore>,
     /// Accounts of the CAs as the flags stored them, in the order of the file.
     before: Vec<Rc<dyn AccountStore>>,
+    /// Whether a key that is found there is left there.
+    only_looks: bool,
 }
 
 impl SharedKey {
     /// The key is in `shared`, or in the first account of `before`.
     pub fn new(shared: Rc<dyn AccountStore>, before: Vec<Rc<dyn AccountStore>>) -> Self {
-        Self { shared, before }
+        Self { shared, before, only_looks: false }
+    }
+
+    /// The same for commands: a read stores nothing.
+    #[must_use]
+    pub fn looking(self) -> Self {
+        Self { only_looks: true, ..self }
     }
 }
 
@@ -28,20 +36,28 @@ impl SharedKey {
 impl AccountStore for SharedKey {
     async fn load(&self) -> Result<Option<StoredAccount>, PortError> {
         if let Some(shared) = self.shared.load().await? {
-            return Ok(Some(shared));
+            // A URL would be that of the account at one of the CAs.
+            return Ok(Some(StoredAccount { url: None, ..shared }));
         }
         for store in &self.before {
             if let Some(account) = store.load().await? {
-                // After a rollover that has not ended, the CA may know the next key only.
-                let key = account.next.as_ref().unwrap_or(&account.key);
-                return self.shared.create(key).await.map(Some);
+                if self.only_looks {
+                    return Ok(Some(StoredAccount { url: None, ..account }));
+                }
+                // After a rollover that has not ended, the CA may know either key.
+                let (key, next) = (&account.key, account.next.as_ref());
+                return self.shared.create(key, next).await.map(Some);
             }
         }
         Ok(None)
     }
 
-    async fn create(&self, key: &PrivateKey) -> Result<StoredAccount, PortError> {
-        self.shared.create(key).await
+    async fn create(
+        &self,
+        key: &PrivateKey,
+        next: Option<&PrivateKey>,
+    ) -> Result<StoredAccount, PortError> {
+        self.shared.create(key, next).await
     }
 
     async fn replace(&self, account: &StoredAccount) -> Result<Option<StoredAccount>, PortError> {
@@ -69,10 +85,14 @@ mod tests {
             Ok(self.0.borrow().clone())
         }
 
-        async fn create(&self, key: &PrivateKey) -> Result<StoredAccount, PortError> {
+        async fn create(
+            &self,
+            key: &PrivateKey,
+            next: Option<&PrivateKey>,
+        ) -> Result<StoredAccount, PortError> {
             let (directory, version) = ("shared".to_owned(), "1".to_owned());
-            let stored =
-                StoredAccount { key: key.clone(), next: None, url: None, directory, version };
+            let (key, next, former, url) = (key.clone(), next.cloned(), None, None);
+            let stored = StoredAccount { key, next, former, url, directory, version };
             Ok(self.0.borrow_mut().get_or_insert(stored).clone())
         }
 
@@ -97,10 +117,12 @@ mod tests {
             SharedKey::new(shared.clone(), before)
         };
         assert_eq!(store(&[&none, &old]).load().await.unwrap(), None);
-        old.create(&key("old")).await.unwrap();
+        old.create(&key("old"), Some(&key("next"))).await.unwrap();
+        let seen = store(&[&none, &old]).looking().load().await.unwrap().unwrap();
+        assert_eq!((seen.key.pem(), shared.0.borrow().is_none()), ("old", true));
         let found = store(&[&none, &old]).load().await.unwrap().unwrap();
-        assert_eq!(found.key.pem(), "old");
-        none.create(&key("other")).await.unwrap();
+        assert_eq!((found.key.pem(), found.next), ("old", Some(key("next"))));
+        none.create(&key("other"), None).await.unwrap();
         let after = store(&[&none]).load().await.unwrap().unwrap();
         assert_eq!(after.key.pem(), "old", "whatever CAs there are");
     }

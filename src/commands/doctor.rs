@@ -89,8 +89,8 @@ async fn examine(client: Client, args: &DoctorArgs, key: Option<&IngressKey>) ->
         of_rights::rights(&rights),
     ];
     findings.extend(authorities.findings());
+    findings.extend(authorities.clocks(&cluster, of_lease).iter().map(ca::clocks));
     findings.extend([
-        ca::clocks(&authorities.clocks(&cluster, of_lease)),
         ca::proxy(&setup.proxies()),
         network_policies(&policies::needs(&setup), &policies),
         installs::installs(&setup.serves(), &others),
@@ -110,18 +110,17 @@ fn asked(site: &Site, setup: &Setup) -> Asked {
 }
 
 fn flags(deployments: &Deployments, setup: &Setup) -> Finding {
-    match deployments.own.as_ref().ok().and_then(|own| own.first()) {
-        Some(deployed) => install::flags(
+    if let Some(deployed) = deployments.own.as_ref().ok().and_then(|own| own.first()) {
+        return install::flags(
             &deployed.flags.as_ref().map(|flags| flags.shown.clone()).map_err(Clone::clone),
-        ),
-        None => Finding::skipped(
-            Check::Flags,
-            &format!(
-                "without a Deployment, the checks suppose the CA {} and no other flag",
-                setup.directory
-            ),
-        ),
+        );
     }
+    let supposed = match &setup.cas {
+        Some(_) => "the CAs of --cas-file".to_owned(),
+        None => format!("the CA {}", setup.directory),
+    };
+    let why = format!("without a Deployment, the checks suppose {supposed} and no other flag");
+    Finding::skipped(Check::Flags, &why)
 }
 
 /// Checks a bounded number of hosts, a few at once.
@@ -132,8 +131,9 @@ async fn of_hosts(site: &Site, setup: &Setup, authorities: &Authorities) -> Vec<
         Err(why) => return vec![Finding::skipped(Check::Dns, &why)],
     };
     let (names, probe) = (&probe.0, &probe.1);
+    let issuers = authorities.issuers();
     let findings = stream::iter(looked_at)
-        .map(|host| site.look_at(host, (names, probe), authorities.issuer()))
+        .map(|host| site.look_at(host, (names, probe), &issuers))
         .buffered(limits::DOCTOR_AT_ONCE)
         .collect::<Vec<_>>()
         .await;

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, bail, ensure};
 use ingress_acme_actors::domain::caa::Issuer;
 use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::dns::persist::{
@@ -56,24 +56,35 @@ pub async fn show(args: RecordArgs) -> anyhow::Result<ExitCode> {
     let records = dns.persist_records(host).await.map_err(anyhow::Error::msg);
     let records = records.context("the present records are not known")?;
     let now = SystemClock::default().now();
-    let reports = issuers.into_iter().map(|(ca, issuer)| {
-        let unnamed =
-            || anyhow!("{ca} names no caaIdentities (RFC 8555 §7.1.1), so no record can name it");
-        report(&ca, host, (&issuer, records.as_slice()), now).ok_or_else(unnamed)
-    });
-    let reports: Vec<Report> = reports.collect::<anyhow::Result<_>>()?;
+    let (mut reports, mut is_complete) = (Vec::new(), issuers.are_all);
+    for (ca, issuer) in issuers.found {
+        let Some(report) = report(&ca, host, (&issuer, records.as_slice()), now) else {
+            is_complete = false;
+            eprintln!("{ca} names no caaIdentities (RFC 8555 §7.1.1), so no record can name it");
+            continue;
+        };
+        reports.push(report);
+    }
+    ensure!(!reports.is_empty(), "no record can name one of these CAs");
     let printed = print(&match output {
         RecordOutput::Text => {
             reports.iter().map(|one| text(host, one)).collect::<Vec<_>>().join("\n\n")
         }
         RecordOutput::Json => serde_json::to_string_pretty(&reports)?,
     });
-    let is_seen = reports.iter().all(|report| report.seen);
+    let is_seen = is_complete && reports.iter().all(|report| report.seen);
     Ok(if is_seen { printed } else { ExitCode::FAILURE })
 }
 
 /// The CAs that are meant, each with its account.
-async fn issuers(args: &CaaArgs) -> anyhow::Result<Vec<(String, Issuer)>> {
+struct Issuers {
+    found: Vec<(String, Issuer)>,
+    /// Whether all of them have answered.
+    are_all: bool,
+}
+
+/// Asks each CA that is meant. One that does not answer stops nothing.
+async fn issuers(args: &CaaArgs) -> anyhow::Result<Issuers> {
     let (client, namespace) = (args.cluster.connect().await?, args.own_namespace());
     let Some(path) = args.cas_file.as_deref() else {
         let (directory, file) = (args.acme_directory.as_str(), args.acme_ca_file.as_deref());
@@ -84,20 +95,25 @@ async fn issuers(args: &CaaArgs) -> anyhow::Result<Vec<(String, Issuer)>> {
                  --acme-directory, which must be those of the operator"
             );
         }
-        return Ok(vec![(directory.to_owned(), acme.fetch_issuer().await?)]);
+        let found = vec![(directory.to_owned(), acme.fetch_issuer().await?)];
+        return Ok(Issuers { found, are_all: true });
     };
-    let mut found = Vec::new();
+    let (mut found, mut are_all) = (Vec::new(), true);
     for (ca, acme) in &cas_of_a_command(&client, &namespace, path)?.all {
         if args.ca.as_ref().is_some_and(|name| *name != ca.name) {
             continue;
         }
-        match acme.known_issuer().await? {
-            Some(issuer) => found.push((ca.name.clone(), issuer)),
-            None => eprintln!("{}: no account yet; the first order makes one", ca.name),
+        match acme.known_issuer().await {
+            Ok(Some(issuer)) => found.push((ca.name.clone(), issuer)),
+            Ok(None) => eprintln!("{}: no account yet; the first order makes one", ca.name),
+            Err(error) => {
+                are_all = false;
+                eprintln!("{}: {error}", ca.name);
+            }
         }
     }
     ensure!(!found.is_empty(), "the file of --cas-file has no such CA with an account");
-    Ok(found)
+    Ok(Issuers { found, are_all })
 }
 
 fn report(

@@ -7,7 +7,7 @@ use anyhow::bail;
 use ingress_acme_actors::domain::cas::Ca;
 use ingress_acme_actors::ports::AccountStore;
 
-use crate::acme::Acme;
+use crate::acme::shared_rollover::{AtCa, SharedRollover, is_unfinished};
 use crate::commands::cli::{AtTheCa, RolloverArgs};
 use crate::commands::consent;
 use crate::commands::status::print;
@@ -55,59 +55,85 @@ pub async fn roll_over(args: RolloverArgs) -> anyhow::Result<ExitCode> {
     )))
 }
 
-/// The CAs of a file that know an account of its key. Prints them.
-async fn known_accounts(cas: &CasOfCommand) -> anyhow::Result<Vec<&(Ca, Acme)>> {
-    let mut accounts = Vec::new();
-    for one in &cas.all {
-        let (ca, acme) = one;
-        match acme.known_issuer().await? {
-            Some(issuer) => {
-                let url = issuer.account.unwrap_or_default();
-                print(&format!("Account  {url}\nCA       {} ({})", ca.directory, ca.name));
-                accounts.push(one);
+/// Prints the account at each CA of a file, and returns whether there is one. A CA that does not
+/// answer stops nothing: the others are asked.
+async fn print_accounts(cas: &CasOfCommand) -> bool {
+    let mut is_known = false;
+    for (ca, acme) in &cas.all {
+        let Ca { name, directory, .. } = ca;
+        print(&match acme.known_issuer().await {
+            Ok(Some(issuer)) => {
+                is_known = true;
+                format!(
+                    "Account  {}\nCA       {directory} ({name})",
+                    issuer.account.unwrap_or_default()
+                )
             }
-            None => _ = print(&format!("No account at {} ({})", ca.directory, ca.name)),
-        }
+            Ok(None) => format!("No account at {directory} ({name})"),
+            Err(error) => format!("Not known: the account at {directory} ({name}): {error}"),
+        });
     }
-    Ok(accounts)
+    is_known
 }
 
-/// Gives the key that the accounts at all CAs of a file share a successor: at the first CA that has
-/// an account as at an only one, and then at the others.
+/// Gives the key that the accounts at all CAs of a file share a successor, or goes on with one that
+/// was given to some of them.
 async fn roll_over_all(cas: CasOfCommand, at: &AtTheCa) -> anyhow::Result<ExitCode> {
-    let Some(before) = cas.key.load().await? else {
+    let Some(stored) = cas.key.load().await? else {
         bail!("namespace {} has no account key of --cas-file", at.own_namespace());
     };
-    let say = |line: &str| _ = print(line);
-    let accounts = known_accounts(&cas).await?;
+    let is_known = print_accounts(&cas).await;
+    if is_unfinished(&stored) {
+        print("A rollover was started and not finished at each CA; it is resumed.");
+    }
     print(
         "\nAll these accounts have one key. They get a new one; the current key cannot be used after that.",
     );
     if at.dry.dry_run.is_on() {
         return Ok(print(&format!("account key rolled over{}", at.dry.dry_run.suffix())));
     }
-    let mut accounts = accounts.into_iter();
-    let Some((first, acme)) = accounts.next() else { bail!("no CA knows an account of the key") };
+    if !is_known {
+        bail!("no CA that answers knows an account of the key");
+    }
     if !consent::given(at.yes)? {
         bail!("nothing was changed");
     }
-    let done = acme.roll_over().await?;
-    print(&format!(
-        "{}: the account has a new key, with the thumbprint {}.",
-        first.name, done.thumbprint
-    ));
-    let Some(after) = cas.key.load().await? else { bail!("the account key is gone") };
-    let mut all_changed = true;
-    for (ca, acme) in accounts {
-        let changed = acme.change_key(&before.key, &after.key).await;
-        all_changed &= changed.is_ok();
-        say(&match changed {
-            Ok(_) => format!("{}: the same.", ca.name),
-            Err(error) => format!(
-                "{}: {error}. The operator registers a new account with the new key there.",
-                ca.name
-            ),
-        });
+    // Where the flags stored the key, it has a Secret of its own from now on.
+    cas.key.create(&stored.key, stored.next.as_ref()).await?;
+    roll_over_each(&cas).await
+}
+
+/// Gives the account at each CA the new key, and says what has become of it.
+async fn roll_over_each(cas: &CasOfCommand) -> anyhow::Result<ExitCode> {
+    let mut rollover = SharedRollover::begin(cas.key.clone()).await?;
+    let (mut left, mut all_changed) = (Vec::new(), true);
+    for (ca, acme) in &cas.all {
+        let outcome = rollover.at(acme).await?;
+        print(&format!("{}: {}", ca.name, told(&outcome)));
+        all_changed &= matches!(outcome, AtCa::Changed | AtCa::NoAccount);
+        if matches!(outcome, AtCa::Left(_)) {
+            left.push(ca.name.as_str());
+        }
+    }
+    let thumbprint = rollover.end().await?;
+    print(&format!("\nChallenges are answered with the thumbprint {thumbprint}."));
+    if !left.is_empty() {
+        bail!(
+            "left: {}. The former key is kept for them: run the command again once they answer, or take them out of the \
+             file. The operator finishes at each of them as well, with its next order there",
+            left.join(", ")
+        );
     }
     Ok(if all_changed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn told(outcome: &AtCa) -> String {
+    match outcome {
+        AtCa::Changed => "the account has the new key.".to_owned(),
+        AtCa::NoAccount => "no account.".to_owned(),
+        AtCa::Refused(error) => {
+            format!("{error}. The operator registers a new account with the new key there.")
+        }
+        AtCa::Left(error) => format!("{error}. Its account has the former key for now."),
+    }
 }

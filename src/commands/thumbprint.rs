@@ -3,6 +3,7 @@
 //! the token, a dot and the thumbprint (RFC 8555 §8.1). Asks the CA nothing, and changes nothing.
 
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use anyhow::bail;
 use ingress_acme_actors::domain::certificate::PrivateKey;
@@ -13,14 +14,22 @@ use crate::commands::cli::{LoadBalancer, ThumbprintArgs};
 use crate::commands::status::print;
 use crate::dns_and_http::solver::TOKEN;
 use crate::kubernetes::account_secret::AccountSecret;
+use crate::process::ca_sets::shared_key;
+use crate::process::cas_file;
 
 /// Runs `thumbprint`.
 pub async fn show(args: ThumbprintArgs) -> anyhow::Result<ExitCode> {
-    let (namespace, directory) = (args.own_namespace(), args.acme_directory.as_str());
-    let account = AccountSecret::new(args.cluster.connect().await?, &namespace, directory, None);
+    let (client, namespace) = (args.cluster.connect().await?, args.own_namespace());
+    let (account, whose): (Rc<dyn AccountStore>, _) = if let Some(path) = &args.cas_file {
+        let key = shared_key(&client, &namespace, &cas_file::read(path)?);
+        (Rc::new(key.looking()), "the CAs of --cas-file".to_owned())
+    } else {
+        let directory = args.acme_directory.to_string();
+        (Rc::new(AccountSecret::new(client, &namespace, &directory, None)), directory)
+    };
     let Some(stored) = account.load().await? else {
         bail!(
-            "namespace {namespace} has no ACME account of {directory}: the operator makes the account's key when it starts \
+            "namespace {namespace} has no ACME account of {whose}: the operator makes the account's key when it starts \
              with that CA for the first time; check --namespace and --acme-directory, which must be those of the operator \
              (the accounts of a fallback CA and of a rehearsal CA have the key of the first CA's account)"
         );
@@ -35,19 +44,33 @@ pub async fn show(args: ThumbprintArgs) -> anyhow::Result<ExitCode> {
     }
     Ok(match args.snippet {
         None => print(&thumbprint),
-        Some(program) => print(&snippet(program, &thumbprint, directory)),
+        Some(program) => {
+            let accounts = accounts(args.cas_file.is_some(), &whose);
+            print(&snippet(program, &thumbprint, &accounts))
+        }
     })
 }
 
+/// Comment about the accounts that have the key.
+fn accounts(is_file: bool, whose: &str) -> String {
+    let of = if is_file {
+        format!("accounts at {whose},\n# which all have the same key")
+    } else {
+        format!(
+            "account at {whose},\n\
+             # and of the accounts at the fallback CA and at the rehearsal CA, which have the same key"
+        )
+    };
+    format!(
+        "# Answers HTTP-01 challenges of the ACME {of}.\n\
+         # After `ingress-acme rollover`, `ingress-acme thumbprint` prints this anew.\n"
+    )
+}
+
 /// Configuration that answers a token exactly when the operator's solver does.
-fn snippet(program: LoadBalancer, thumbprint: &str, directory: &str) -> String {
+fn snippet(program: LoadBalancer, thumbprint: &str, accounts: &str) -> String {
     let (shortest, longest) = (TOKEN.start(), TOKEN.end());
     let token = format!("[A-Za-z0-9_-]{{{shortest},{longest}}}");
-    let account = format!(
-        "# Answers HTTP-01 challenges of the ACME account at {directory},\n\
-         # and of the accounts at the fallback CA and at the rehearsal CA, which have the same key.\n\
-         # After `ingress-acme rollover`, `ingress-acme thumbprint` prints this anew.\n"
-    );
     let place_and_rule = match program {
         LoadBalancer::Haproxy => format!(
             "# Goes into each frontend of port 80, before its other http-request rules.\n\
@@ -63,5 +86,5 @@ fn snippet(program: LoadBalancer, thumbprint: &str, directory: &str) -> String {
              }}"
         ),
     };
-    account + &place_and_rule
+    format!("{accounts}{place_and_rule}")
 }

@@ -26,6 +26,8 @@ use crate::kubernetes::client::{FIELD_MANAGER, our_label, port_error};
 const KEY: &str = "account.key";
 /// Data key: new key of a rollover in progress, stored before the request to the CA.
 const NEXT: &str = "account.key.next";
+/// Data key: key before a rollover that has not ended at all CAs which share the key.
+const FORMER: &str = "account.key.former";
 /// Data key: account key before the last rollover, which releases up to 0.1.0 kept. Nothing needs
 /// that key, so that the next write removes it.
 const PREVIOUS: &str = "account.key.previous";
@@ -61,8 +63,9 @@ impl AccountSecret {
         &self.name
     }
 
-    fn secret(&self, key: &PrivateKey) -> Secret {
-        let data = [(KEY, key.pem()), (DIRECTORY, &self.directory)];
+    fn secret(&self, key: &PrivateKey, next: Option<&PrivateKey>) -> Secret {
+        let data = [(KEY, key.pem()), (DIRECTORY, &self.directory)].into_iter();
+        let data = data.chain(next.map(|next| (NEXT, next.pem())));
         let data = data.map(|(name, text)| (name.to_owned(), ByteString(text.as_bytes().to_vec())));
         Secret {
             metadata: ObjectMeta {
@@ -71,7 +74,7 @@ impl AccountSecret {
                 ..ObjectMeta::default()
             },
             type_: Some("Opaque".to_owned()),
-            data: Some(data.into()),
+            data: Some(data.collect()),
             ..Secret::default()
         }
     }
@@ -101,11 +104,11 @@ fn stored(secret: Secret, directory: &str) -> Result<StoredAccount, &'static str
         let bytes = data.remove(name)?.0;
         String::from_utf8(bytes).ok().filter(|text| !text.is_empty())
     };
-    let [key, next] = [KEY, NEXT].map(|name| text(name).map(PrivateKey::from_pem));
+    let [key, next, former] = [KEY, NEXT, FORMER].map(|name| text(name).map(PrivateKey::from_pem));
     let (url, own) = (text(URL), text(DIRECTORY));
     let key = key.ok_or("it has no key")?;
     let directory = own.filter(|own| own == directory).ok_or("it is for another ACME directory")?;
-    Ok(StoredAccount { key, next, url, directory, version })
+    Ok(StoredAccount { key, next, former, url, directory, version })
 }
 
 /// Returns the merge patch (RFC 7396) that stores exactly `account`; fields missing in `account`
@@ -118,6 +121,7 @@ fn replacement(account: &StoredAccount) -> Value {
         "data": {
             KEY: key(&account.key),
             NEXT: account.next.as_ref().map(key),
+            FORMER: account.former.as_ref().map(key),
             PREVIOUS: null,
             URL: account.url.as_ref().map(|url| BASE64_STANDARD.encode(url)),
         },
@@ -164,10 +168,14 @@ impl AccountStore for AccountSecret {
         secret.map(|secret| self.parse(secret)).transpose()
     }
 
-    async fn create(&self, key: &PrivateKey) -> Result<StoredAccount, PortError> {
+    async fn create(
+        &self,
+        key: &PrivateKey,
+        next: Option<&PrivateKey>,
+    ) -> Result<StoredAccount, PortError> {
         let params =
             PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        match self.api.create(&params, &self.secret(key)).await {
+        match self.api.create(&params, &self.secret(key, next)).await {
             Ok(created) => self.parse(created),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 let raced = || {
@@ -221,7 +229,7 @@ mod tests {
         #[test]
         fn any_secret_is_an_account_or_a_bounded_reason(
             data in prop::collection::btree_map(
-                "account\\.(key|url|key\\.next)|directory|kid|hmac|.{0,9}",
+                "account\\.(key|url|key\\.next|key\\.former)|directory|kid|hmac|.{0,9}",
                 prop_oneof![any::<Vec<u8>>(), "(https://ca|[A-Za-z0-9+/=_-]{0,60})".prop_map(String::into_bytes)],
                 0..6,
             ),
@@ -241,6 +249,7 @@ mod tests {
         StoredAccount {
             key: PrivateKey::from_pem("s3cret".to_owned()),
             next: None,
+            former: None,
             url: Some("https://ca.example/1".to_owned()),
             directory: "https://ca.example/dir".to_owned(),
             version: "7".to_owned(),
@@ -255,6 +264,7 @@ mod tests {
             "data": {
                 "account.key": "czNjcmV0",
                 "account.key.next": null,
+                "account.key.former": null,
                 "account.key.previous": null,
                 "account.url": "aHR0cHM6Ly9jYS5leGFtcGxlLzE=",
             },

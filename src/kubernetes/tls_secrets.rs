@@ -270,6 +270,7 @@ impl TlsSecrets for KubeTlsSecrets {
         key: &SecretKey,
         owners: Option<&BTreeSet<IngressRef>>,
         copied: &Copied,
+        ca: Option<&str>,
     ) -> Result<SecretStatus, PortError> {
         self.last_reads.borrow_mut().take(key);
         let Some(read) = self.look(key).await? else { return Ok(None) };
@@ -278,16 +279,17 @@ impl TlsSecrets for KubeTlsSecrets {
         let uids = |owners: &BTreeSet<IngressRef>| {
             owners.iter().map(|owner| owner.uid.to_string()).collect()
         };
-        let install = self.install.as_deref();
-        let changed = same_with_metadata(&read, owners, copied, install);
-        let mut annotated = same_with_metadata(&read, None, copied, install);
+        let (install, annotations) = (self.install.as_deref(), (copied, ca));
+        let changed = same_with_metadata(&read, owners, annotations, install);
+        let mut annotated = same_with_metadata(&read, None, annotations, install);
         let now = self.view(read);
-        if owners.is_none_or(|owners| now.owners == uids(owners)) && now.copied == copied.mark() {
+        let is_annotated = now.copied == copied.mark() && now.ca.as_deref() == ca;
+        if owners.is_none_or(|owners| now.owners == uids(owners)) && is_annotated {
             wipe(&mut annotated);
             return Ok(Some(now));
         }
         let written = self.apply(key, changed, manager.clone(), false).await;
-        if written.as_ref().is_err_and(refuses_owners) && now.copied != copied.mark() {
+        if written.as_ref().is_err_and(refuses_owners) && !is_annotated {
             // Who may not change the owners may change the rest. The refusal is told.
             _ = self.apply(key, annotated, manager, false).await;
         } else {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::{Arc, RwLock};
 
 use anyhow::Context;
+use futures_util::future::join_all;
 use ingress_acme_actors::cas::{CaClient, CaSet};
 use ingress_acme_actors::domain::cas::{Ca, Cas};
 use ingress_acme_actors::domain::limits;
@@ -76,12 +77,12 @@ pub struct FileCas {
 }
 
 /// Returns the store of the account key that all CAs share.
-pub(crate) fn shared_key(client: &Client, namespace: &str, cas: &Cas) -> Rc<dyn AccountStore> {
+pub(crate) fn shared_key(client: &Client, namespace: &str, cas: &Cas) -> SharedKey {
     let secret = |directory: &str| -> Rc<dyn AccountStore> {
         Rc::new(AccountSecret::new(client.clone(), namespace, directory, None))
     };
     let before = cas.all().map(|ca| secret(&ca.directory)).collect();
-    Rc::new(SharedKey::new(secret(SHARED), before))
+    SharedKey::new(secret(SHARED), before)
 }
 
 /// Store of the account of one CA, with the shared key.
@@ -93,7 +94,7 @@ pub(crate) fn account_of(
 ) -> Rc<dyn AccountStore> {
     let external = ca.external_account.clone();
     let external = AccountSecret::new(client.clone(), namespace, &ca.directory, external);
-    Rc::new(FallbackAccount::new(&ca.directory, key.clone(), Rc::new(external)))
+    Rc::new(FallbackAccount::of_shared(&ca.directory, key.clone(), Rc::new(external)))
 }
 
 impl CaBuilder {
@@ -127,7 +128,7 @@ impl FileCas {
         refused: Box<dyn Fn(&str)>,
     ) -> anyhow::Result<Self> {
         let cas = cas_file::read(&path)?;
-        let key = shared_key(&builder.client, &builder.namespace, &cas);
+        let key = Rc::new(shared_key(&builder.client, &builder.namespace, &cas));
         let sets = watch::Sender::new(Rc::new(CaSet::default()));
         let (built, read) = (RefCell::default(), RefCell::new(cas.clone()));
         let issuers = Rc::new(RefCell::new(Issuers::Any));
@@ -248,13 +249,13 @@ impl FileCas {
     }
 }
 
-/// Finds out which CAs are public, where the file does not say so.
+/// Finds out which CAs are public, where the file does not say so. All names are resolved at once:
+/// one that does not resolve holds up no other.
 pub(crate) async fn decided(mut cas: Cas, chosen: PublicCaArg) -> Cas {
-    for ca in cas.all_mut() {
-        if ca.public.is_none() {
-            ca.public = Some(public_ca(chosen, &ca.directory).await);
-        }
-    }
+    let looked_up = cas.all_mut().filter(|ca| ca.public.is_none()).map(async |ca| {
+        ca.public = Some(public_ca(chosen, &ca.directory).await);
+    });
+    join_all(looked_up).await;
     cas
 }
 
@@ -273,22 +274,29 @@ pub fn cas_of_a_command(
     namespace: &str,
     path: &Path,
 ) -> anyhow::Result<CasOfCommand> {
-    let cas = cas_file::read(path)?;
-    let key = shared_key(client, namespace, &cas);
-    let made = cas.all().map(|ca| {
-        let options = AcmeOptions {
-            directory: ca.directory.clone(),
-            extra_roots: ca.roots.clone(),
-            preferred_chain: None,
-            contacts: Vec::new(),
-            wire: Wire::Tls,
-            hook: Arc::new(|_, _, _| {}),
-            answering: Rc::new(|_| {}),
-        };
-        Ok((ca.clone(), Acme::new(options, key.clone())?))
-    });
-    let all = made.collect::<anyhow::Result<_>>()?;
-    Ok(CasOfCommand { key, all })
+    CasOfCommand::of(client, namespace, &cas_file::read(path)?)
+}
+
+impl CasOfCommand {
+    /// Builds the clients of these CAs. Sends no request yet.
+    pub(crate) fn of(client: &Client, namespace: &str, cas: &Cas) -> anyhow::Result<Self> {
+        let key: Rc<dyn AccountStore> = Rc::new(shared_key(client, namespace, cas).looking());
+        let made = cas.all().map(|ca| {
+            let options = AcmeOptions {
+                directory: ca.directory.clone(),
+                extra_roots: ca.roots.clone(),
+                preferred_chain: None,
+                contacts: Vec::new(),
+                wire: Wire::Tls,
+                hook: Arc::new(|_, _, _| {}),
+                answering: Rc::new(|_| {}),
+            };
+            let account = account_of(client, namespace, ca, &key);
+            Ok((ca.clone(), Acme::new(options, account)?))
+        });
+        let all = made.collect::<anyhow::Result<_>>()?;
+        Ok(Self { key, all })
+    }
 }
 
 /// Whether the client of one serves the other, whose name and rules may differ.

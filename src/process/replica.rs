@@ -121,10 +121,8 @@ impl Replica {
             term = self.lead() => term,
             () = terminate.wait() => return Ok(Some(Leadership(None))),
         };
-        let (ports, settings) = (self.ports.clone(), self.settings().await);
-        self.follow_file().await?;
         let started = tokio::select! {
-            started = start(ports, settings, self.shown.clone(), None) => started,
+            started = self.begin() => started?,
             () = lost(term.as_ref()) => return Ok(None),
             () = terminate.wait() => return Ok(Some(Leadership(term))),
         };
@@ -155,14 +153,23 @@ impl Replica {
     /// the operator beside, and reads no journal.
     async fn survey(&self, terminate: &mut Terminate) -> anyhow::Result<Option<Leadership>> {
         info!("dry run: nothing is written but Events, and the CA is not asked");
-        let (ports, settings) = (self.ports.clone(), self.settings().await);
-        self.follow_file().await?;
-        let operator = start(ports, settings, self.shown.clone(), None).await?;
+        let operator = tokio::select! {
+            started = self.begin() => started??,
+            () = terminate.wait() => return Ok(Some(Leadership(None))),
+        };
         self.health.set_reporter(operator.reporter.clone());
         self.health.set_ready(true);
         terminate.wait().await;
         self.flush_events().await;
         Ok(Some(Leadership(None)))
+    }
+
+    /// Starts the operator. Look-ups of CAs and of API groups come before: their answers may take
+    /// long, so that whoever waits for this has to wait for the loss of leadership too.
+    async fn begin(&self) -> anyhow::Result<Result<Operator, CommitError>> {
+        let settings = self.settings().await;
+        self.follow_file().await?;
+        Ok(start(self.ports.clone(), settings, self.shown.clone(), None).await)
     }
 
     /// Lets another replica lead, because this one cannot take over the journal: the other one may
@@ -351,15 +358,20 @@ async fn dump_on_signal(health: Health, mut signal: Signal) {
 mod tests {
     use std::cell::RefCell;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use async_trait::async_trait;
+    use clap::Parser;
     use ingress_acme_actors::domain::certificate::PrivateKey;
     use ingress_acme_actors::ports::{AccountStore, ExternalAccount, StoredAccount};
     use rcgen::KeyPair;
 
     use super::*;
     use crate::acme::{AcmeOptions, Wire, thumbprint};
+    use crate::commands::cli::{Cli, Command};
     use crate::dns_and_http::solver::Thumbprint;
+    use crate::process::assembly::{Environment, Network, assemble};
+    use crate::process::clock::SystemClock;
     use crate::process::key_changes::FOLLOW;
 
     /// An account whose key other replicas change.
@@ -371,7 +383,11 @@ mod tests {
             Ok(Some(self.0.borrow().clone()))
         }
 
-        async fn create(&self, _key: &PrivateKey) -> Result<StoredAccount, PortError> {
+        async fn create(
+            &self,
+            _: &PrivateKey,
+            _: Option<&PrivateKey>,
+        ) -> Result<StoredAccount, PortError> {
             Ok(self.0.borrow().clone())
         }
 
@@ -388,12 +404,54 @@ mod tests {
         PrivateKey::from_pem(KeyPair::generate().unwrap().serialize_pem())
     }
 
+    /// The API server answers nothing, so that the look-ups before the start would go on.
+    #[tokio::test(start_paused = true)]
+    async fn a_request_to_end_is_heard_while_the_start_waits_for_an_answer() {
+        let (end, ends) = tokio::sync::watch::channel(false);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let asks = asked.clone();
+        let mute = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+            asks.fetch_add(1, Ordering::Relaxed);
+            end.send_replace(true);
+            std::future::pending::<Result<http::Response<kube::client::Body>, std::io::Error>>()
+        });
+        let flags = [
+            "ingress-acme",
+            "run",
+            "--dry-run",
+            "--public-ca=false",
+            "--solver-bind=127.0.0.1:0",
+            "--admin-bind=127.0.0.1:0",
+            "--metrics-bind=127.0.0.1:0",
+            "--health-bind=127.0.0.1:0",
+        ];
+        let Ok(Command::Run(args)) = Cli::try_parse_from(flags).map(|cli| cli.command) else {
+            panic!("the flags are legal")
+        };
+        let environment = Environment {
+            client: Client::new(mute, "ingress-acme"),
+            pod: "operator-1".to_owned(),
+            clock: Arc::new(SystemClock::default()),
+            network: Network::Sockets,
+        };
+        let life = tokio::task::LocalSet::new();
+        let live = async {
+            let replica = assemble(*args, &environment, Succession::default()).unwrap();
+            let ended = replica.live(&mut Terminate::on_request(ends)).await;
+            replica.servers.stop(false).await;
+            ended.unwrap()
+        };
+        assert!(life.run_until(live).await.is_some_and(|Leadership(term)| term.is_none()));
+        assert_eq!(asked.load(Ordering::Relaxed), 1, "nothing more is asked");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn within_a_minute_challenges_are_answered_with_a_key_that_others_have_stored() {
         let directory = "https://ca.example/dir".to_owned();
         let account = StoredAccount {
             key: key(),
             next: None,
+            former: None,
             url: None,
             directory: directory.clone(),
             version: "1".to_owned(),

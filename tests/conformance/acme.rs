@@ -21,6 +21,8 @@ mod deviating;
 mod in_dns;
 #[path = "acme/revocations.rs"]
 mod revocations;
+#[path = "acme/shared_key.rs"]
+mod shared_key;
 #[path = "acme/simulated.rs"]
 mod simulated;
 #[path = "acme/test_ca.rs"]

@@ -41,6 +41,7 @@ pub(crate) fn desired() -> DesiredCertificate {
         owners: BTreeSet::new(),
         routes: Arc::default(),
         algorithm: KeyAlgorithm::EcdsaP384,
+        asks_algorithm: true,
         profile: Some("shortlived".to_owned()),
         ca: None,
         refuses_ca: false,

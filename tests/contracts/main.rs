@@ -20,6 +20,7 @@ mod journal;
 mod metrics;
 mod monitoring;
 mod plan;
+mod several_cas;
 mod shell;
 mod site;
 mod status;

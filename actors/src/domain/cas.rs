@@ -9,6 +9,7 @@ mod file;
 use std::time::Duration;
 
 use crate::domain::certificate::KeyAlgorithm;
+use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::name::DnsName;
 use crate::domain::public_name::{PublicCa, is_within};
 pub use choice::{Choice, Refusal};
@@ -161,6 +162,20 @@ impl Cas {
         let choice = self.choose(namespace, &names, asked, None);
         // Nothing new is ordered after a refusal, and another CA may renew what is there.
         Some(choice.refusal.is_none() && choice.ca.is_public())
+    }
+
+    /// Algorithm of the key for a certificate of the CA at `directory`: that of the Ingress, else
+    /// that of this CA. After a refusal or a failure it is not the CA that the Ingress has by the
+    /// rules.
+    pub(crate) fn algorithm_at(
+        &self,
+        directory: &str,
+        desired: &DesiredCertificate,
+    ) -> KeyAlgorithm {
+        if desired.asks_algorithm || self.source == Source::Flags {
+            return desired.algorithm;
+        }
+        self.at(directory).and_then(|ca| ca.algorithm).unwrap_or_default()
     }
 
     /// The CA of a journaled issuance: the one that it names, or the first one of the flags.

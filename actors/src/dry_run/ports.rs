@@ -69,6 +69,7 @@ impl TlsSecrets for ReadOnly {
         _: &SecretKey,
         _: Option<&BTreeSet<IngressRef>>,
         _: &Copied,
+        _: Option<&str>,
     ) -> Result<SecretStatus, PortError> {
         refused()
     }

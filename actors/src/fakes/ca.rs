@@ -33,6 +33,7 @@ pub struct FakeCa {
     replaced: RefCell<Vec<CertId>>,
     life: Cell<Duration>,
     keys: Cell<u64>,
+    algorithm: Cell<Option<KeyAlgorithm>>,
     most_open: Cell<usize>,
     busy_until: Cell<Timestamp>,
     first_number: Cell<usize>,
@@ -80,6 +81,7 @@ impl FakeCa {
             replaced: RefCell::default(),
             life: Cell::new(Duration::from_hours(2160)),
             keys: Cell::new(0),
+            algorithm: Cell::default(),
             most_open: Cell::new(0),
             busy_until: Cell::default(),
             first_number: Cell::new(0),
@@ -91,6 +93,11 @@ impl FakeCa {
             never_validates: Cell::default(),
             silent_for: Cell::default(),
         }
+    }
+
+    /// Algorithm of the last key.
+    pub fn algorithm(&self) -> Option<KeyAlgorithm> {
+        self.algorithm.get()
     }
 
     /// Number of orders opened so far.
@@ -399,7 +406,8 @@ impl CertificateAuthority for FakeCa {
 
 #[async_trait(?Send)]
 impl Keys for FakeCa {
-    async fn generate(&self, _: KeyAlgorithm) -> Result<PrivateKey, PortError> {
+    async fn generate(&self, algorithm: KeyAlgorithm) -> Result<PrivateKey, PortError> {
+        self.algorithm.set(Some(algorithm));
         self.keys.set(self.keys.get() + 1);
         Ok(PrivateKey::from_pem(format!("key-{}", self.keys.get())))
     }

@@ -126,8 +126,9 @@ impl<P: TlsSecrets> TlsSecrets for Crashable<P> {
         secret: &SecretKey,
         owners: Option<&BTreeSet<IngressRef>>,
         copied: &Copied,
+        ca: Option<&str>,
     ) -> Result<SecretStatus, PortError> {
-        self.crash_point.call(self.port.set_metadata(secret, owners, copied)).await
+        self.crash_point.call(self.port.set_metadata(secret, owners, copied, ca)).await
     }
 
     async fn fill_tls(

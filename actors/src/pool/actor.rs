@@ -325,7 +325,12 @@ impl Handler<Reconcile> for Pool {
         let now = self.context.clock.now();
         if let ReconcileKey::Ingress(ingress) = &key {
             self.context.index.borrow_mut().forget_stale_hosts(ingress, now);
-            self.context.events.report(&self.context.index.borrow(), ingress);
+            let index = self.context.index.borrow();
+            self.context.events.report(&index, ingress);
+            for sharer in index.refused_beside(ingress) {
+                self.context.events.report(&index, &sharer);
+            }
+            drop(index);
             self.take_back(ingress, ctx);
         }
         let targets = self.targets(&key, now);

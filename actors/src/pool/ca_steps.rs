@@ -7,7 +7,7 @@ use tracing::{debug, info};
 
 use super::job_runner::JobRunner;
 use crate::domain::cas::Source;
-use crate::domain::certificate::{CertId, PrivateKey};
+use crate::domain::certificate::{CertId, KeyAlgorithm, PrivateKey};
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::issuance::{Chain, ChosenCa, Command, Issuance, NewIssuance, OrderView, Step};
@@ -39,9 +39,9 @@ impl JobRunner {
         (names, directory): (BTreeSet<DnsName>, Option<String>),
         reason: &IssueReason,
     ) {
-        let made =
-            bounded(limits::KEY_CALL, "key generator", self.ports.keys.generate(desired.algorithm))
-                .await;
+        let algorithm = self.algorithm(&desired, directory.as_deref());
+        let made = self.ports.keys.generate(algorithm);
+        let made = bounded(limits::KEY_CALL, "key generator", made).await;
         let Some(key) = self.succeeded(job, FailureClass::InvalidSpec, made) else { return };
         info!(%reason, names = names.len(), "a certificate is needed");
         // An Event follows a failure or an unusual reason. Otherwise the Event Issued is enough.
@@ -61,6 +61,12 @@ impl JobRunner {
         }
     }
 
+    /// Algorithm of the key for an issuance at the CA of `directory`.
+    fn algorithm(&self, desired: &DesiredCertificate, directory: Option<&str>) -> KeyAlgorithm {
+        let cas = &self.context.cas.set().cas;
+        cas.algorithm_at(directory.unwrap_or(&cas.first.directory), desired)
+    }
+
     /// The issuance of `names` at the CA of `directory`, as [`Cas::mark`] names it.
     ///
     /// [`Cas::mark`]: crate::domain::cas::Cas::mark
@@ -78,8 +84,9 @@ impl JobRunner {
         let is_chosen = named == choice.ca.directory && choice.refusal.is_none();
         let own = || set.cas.at(&named).and_then(|ca| ca.profile.clone());
         let profile = if is_chosen { desired.profile.clone() } else { own() };
+        let algorithm = self.algorithm(&desired, Some(&named));
         if set.cas.source == Source::Flags {
-            return NewIssuance { desired, names, directory, ca: None, profile, key };
+            return NewIssuance { desired, names, directory, ca: None, profile, algorithm, key };
         }
         let before = found.and_then(|found| found.ca.clone());
         let asked = if choice.refusal.is_some() { before } else { desired.ca.clone() };
@@ -87,7 +94,7 @@ impl JobRunner {
         // Release 0.1.0 has one CA, the first one here, and drops issuances of others.
         let directory = directory.filter(|_| named != set.cas.first.directory);
         let ca = Some(ChosenCa { directory: named, fallback, asked });
-        NewIssuance { desired, names, directory, ca, profile, key }
+        NewIssuance { desired, names, directory, ca, profile, algorithm, key }
     }
 
     pub(super) async fn open_order(&self, job: &mut Job) {

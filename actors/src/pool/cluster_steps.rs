@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::job_runner::JobRunner;
+use crate::domain::certificate::SecretView;
 use crate::domain::controllers::rule_of;
 use crate::domain::desired::desired_certificate::{DesiredCertificate, WantedRoute};
 use crate::domain::desired::selection::TakesBack;
@@ -19,7 +20,7 @@ use crate::domain::scheduling::scheduler::Job;
 use crate::domain::solver_place::SolverPlace;
 use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::check::{Assessment, IssueReason, check};
+use crate::domain::validity::check::{Assessment, IssueReason, answered_ca, check};
 use crate::messages::Publish;
 use crate::ports::{Installation, PortError, bounded};
 use crate::reporting::metrics::IssueKind;
@@ -209,13 +210,19 @@ impl JobRunner {
 
     pub(super) async fn update_owners(&self, job: &mut Job, desired: &DesiredCertificate) {
         let owners = self.context.owner_references.then_some(&desired.owners);
-        let updated = self.context.tls_secrets.set_metadata(&job.stream, owners, &desired.copied);
+        let (set, found) = (self.context.cas.set(), job.observed.found());
+        let directory = &set.deciding(None, Some(desired), found).ca.directory;
+        let ca = found.and_then(|found| answered_ca(found, desired, directory)).map(str::to_owned);
+        let (secrets, copied) = (&self.context.tls_secrets, &desired.copied);
+        let updated = secrets.set_metadata(&job.stream, owners, copied, ca.as_deref());
         let updated = bounded(limits::KUBE_CALL, "API server", updated).await;
         let status = updated.as_ref().ok().cloned();
-        let mark = desired.copied.mark();
-        let is_copied = job.observed.found().is_none_or(|found| found.copied == mark);
-        let what =
-            if is_copied { "the owners of its Secret" } else { "the metadata of its Secret" };
+        let is_noted = |found: &SecretView| found.copied == copied.mark() && found.ca == ca;
+        let what = if job.observed.found().is_none_or(is_noted) {
+            "the owners of its Secret"
+        } else {
+            "the metadata of its Secret"
+        };
         if self.attended(job, desired, what, updated.map(drop)) {
             job.observed.owned = true;
         }

@@ -15,7 +15,7 @@ use tracing::{Instrument, Span, debug, error};
 use crate::cas::Deciding;
 use crate::context::OperatorContext;
 use crate::domain::caa::Issuer;
-use crate::domain::cas::{Ca, Cas, FallbackTo};
+use crate::domain::cas::{Ca, Cas, FallbackTo, Source};
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::dns::account::DnsAccounts;
 use crate::domain::failure::{Failure, FailureClass};
@@ -171,6 +171,8 @@ impl JobRunner {
             fallbacks: &fallbacks,
             first_ca: &set.cas.first.directory,
             mark: set.cas.mark(&ca.directory),
+            of_known_ca: set.is_known(found),
+            is_public: set.cas.source == Source::File && ca.is_public(),
             ca_is_gone: is_gone,
             first_edition,
             rate_limits: &rate_limits,

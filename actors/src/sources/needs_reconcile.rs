@@ -16,7 +16,7 @@ use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::{State, is_left_alone};
 use crate::domain::limits;
 use crate::domain::mode::Mode;
-use crate::domain::validity::check::check;
+use crate::domain::validity::check::{answered_ca, check};
 use crate::secret_choice::choose_secret;
 
 /// Answers of one scan for the Secrets that several Ingresses share: such a Secret is read once,
@@ -98,6 +98,9 @@ fn is_work(
             !desired.fill.is_empty()
                 || desired.owners.iter().any(|owner| orphan(&owner.uid))
                 || found.is_some_and(|found| found.ours && found.copied != desired.copied.mark())
+                || found.is_some_and(|found| {
+                    found.ours && found.ca.as_deref() != answered_ca(found, desired, directory)
+                })
         }
     }
 }

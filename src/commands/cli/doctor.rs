@@ -27,6 +27,15 @@ pub struct DoctorArgs {
     /// ACME directory of the CA [default: that of the operator's Deployment]
     #[arg(long, env = "INGRESS_ACME_ACME_DIRECTORY", value_name = "URL", value_parser = directory)]
     pub acme_directory: Option<url::Url>,
+    /// The file of `run --cas-file`: each of its CAs is checked [default: that of the operator's
+    /// Deployment, where it is readable here, as in its pod]
+    #[arg(
+        long,
+        env = "INGRESS_ACME_CAS_FILE",
+        value_name = "YAML",
+        conflicts_with_all = ["acme_directory", "acme_ca_file"]
+    )]
+    pub cas_file: Option<PathBuf>,
     /// File with an additional root certificate to trust for connections to the ACME directory
     #[arg(long, env = "INGRESS_ACME_ACME_CA_FILE", value_name = "PEM")]
     pub acme_ca_file: Option<PathBuf>,

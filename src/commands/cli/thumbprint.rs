@@ -1,5 +1,7 @@
 //! `thumbprint`: HTTP-01 challenges answered by a load balancer.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 
 use super::cluster::ClusterArgs;
@@ -11,8 +13,11 @@ pub struct ThumbprintArgs {
     /// ACME directory of the operator's CA. The accounts of its fallback CA and of its rehearsal CA
     /// have the same key
     #[arg(long, env = "INGRESS_ACME_ACME_DIRECTORY", default_value = LETS_ENCRYPT, value_name = "URL",
-          value_parser = directory)]
+          value_parser = directory, conflicts_with = "cas_file")]
     pub acme_directory: url::Url,
+    /// The file of `run --cas-file`, whose CAs share one account key
+    #[arg(long, env = "INGRESS_ACME_CAS_FILE", value_name = "YAML")]
+    pub cas_file: Option<PathBuf>,
     /// The operator's own namespace, where its ACME account is; also --operator-namespace [default:
     /// that of the pod, or ingress-acme]
     #[arg(

@@ -1,8 +1,9 @@
-//! The CAs of the operator: their directories, our account, and the clock of the first one.
+//! The CAs of the operator: their directories, our account, and their clocks.
 
 use futures_util::future::join_all;
 use ingress_acme_actors::domain::caa::Issuer;
-use ingress_acme_actors::domain::doctor::ca::{self, Clocks, Directory, Wishes};
+use ingress_acme_actors::domain::certificate::PrivateKey;
+use ingress_acme_actors::domain::doctor::ca::{self, Account, Clocks, Directory, Wishes};
 use ingress_acme_actors::domain::doctor::install::Lease;
 use ingress_acme_actors::domain::doctor::{Fact, Finding};
 use ingress_acme_actors::domain::limits;
@@ -12,80 +13,115 @@ use tokio::time::timeout;
 use super::cluster::{Cluster, ahead_of_here};
 use super::deployment::Setup;
 use crate::acme::{Acme, DirectoryLook, thumbprint};
-use crate::kubernetes::account_secret::AccountSecret;
 use crate::process::assembly::ca_of_a_command;
+use crate::process::ca_sets::CasOfCommand;
 
 /// Variable of every pod: this machine is a node of the cluster then.
 const IN_POD: &str = "KUBERNETES_SERVICE_HOST";
 
-/// The answers of all CAs; the first one issues.
+/// The answers of all CAs; the first one issues where no file says otherwise.
 pub(super) struct Authorities {
-    all: Vec<(Wishes, Fact<Directory>)>,
-    /// CAA identities of the first one, and our account there.
-    issuer: Issuer,
+    all: Vec<Asked>,
+    /// Why the file of the CAs cannot be read.
+    unread: Option<String>,
     /// Thumbprint of the account's key.
     pub(super) thumbprint: Option<String>,
-    /// Milliseconds by which the clock of the first CA is ahead of that of this machine.
+}
+
+/// Answer of one CA.
+struct Asked {
+    wishes: Wishes,
+    look: Fact<Directory>,
+    /// CAA identities, and our account.
+    issuer: Issuer,
+    /// Milliseconds by which its clock is ahead of that of this machine.
     ahead: Option<i64>,
 }
 
-/// Answer of one CA, and its account as far as the user may read its Secret.
-struct Asked {
+/// A CA before it is asked.
+struct ToAsk {
     wishes: Wishes,
-    look: Fact<DirectoryLook>,
-    ahead: Option<i64>,
-    account: Fact<Option<StoredAccount>>,
+    acme: Result<Acme, String>,
+    /// URL of our account, as far as it is stored.
+    account: Option<String>,
 }
 
 impl Authorities {
-    /// Fetches the directories at the same time, and reads the Secrets of the accounts.
+    /// Fetches the directories at the same time, after a look at the Secrets of the accounts.
     pub(super) async fn ask(cluster: &Cluster, setup: &Setup) -> Self {
-        let directories = setup.directories();
-        let asked = directories.iter().map(|url| ask(cluster, setup, url));
-        let mut asked = join_all(asked).await;
-        let first = &asked[0]; // the list of directories begins with the first CA
-        let account = first.account.as_ref().ok().and_then(Option::as_ref);
-        let identities = first.look.as_ref().map(|look| look.identities.clone());
-        Self {
-            issuer: Issuer {
-                domains: identities.unwrap_or_default(),
-                account: account.and_then(|stored| stored.url.clone()),
+        let (key, all, unread) = match &setup.cas {
+            None => {
+                let directories = setup.directories();
+                let all = directories.iter().map(|url| of_flags(cluster, setup, url));
+                let (mut keys, all): (Vec<_>, _) = join_all(all).await.into_iter().unzip();
+                (keys.swap_remove(0), all, None) // the list begins with the first CA
+            }
+            Some(Ok(cas)) => match CasOfCommand::of(&cluster.client, &cluster.own, cas) {
+                Ok(cas) => {
+                    let (key, all) = of_file(cluster, cas).await;
+                    (key, all, None)
+                }
+                Err(error) => (None, Vec::new(), Some(format!("{error:#}"))),
             },
-            thumbprint: account.and_then(|stored| thumbprint(&stored.key).ok()),
-            ahead: first.ahead,
-            all: asked
-                .drain(..)
-                .map(|one| (one.wishes, one.look.map(|look| look.directory)))
-                .collect(),
-        }
+            Some(Err(why)) => (None, Vec::new(), Some(why.clone())),
+        };
+        let thumbprint = key.and_then(|key| thumbprint(&key).ok());
+        let all = join_all(all.into_iter().map(ask)).await;
+        Self { all, unread, thumbprint }
     }
 
     /// One finding for each CA.
     pub(super) fn findings(&self) -> Vec<Finding> {
-        self.all.iter().map(|(wishes, found)| ca::directory(wishes, found)).collect()
+        let unread = self.unread.iter().map(|why| ca::unread_file(why));
+        let all = self.all.iter().map(|one| ca::directory(&one.wishes, &one.look));
+        unread.chain(all).collect()
     }
 
-    /// The first CA in terms of CAA records.
-    pub(super) fn issuer(&self) -> &Issuer {
-        &self.issuer
+    /// The CAs of a file by name, or the first CA of the flags, in terms of CAA records.
+    pub(super) fn issuers(&self) -> Vec<(Option<&str>, &Issuer)> {
+        let is_file = self.all.iter().any(|one| one.wishes.name.is_some());
+        let number = if is_file { self.all.len() } else { 1 };
+        let all = self.all.iter().take(number);
+        all.map(|one| (one.wishes.name.as_deref(), &one.issuer)).collect()
     }
 
-    /// The clocks of the first CA, of the API server and of the leader.
-    pub(super) fn clocks(&self, cluster: &Cluster, lease: Option<&Lease>) -> Clocks {
+    /// The clocks of each CA of a file, or of the first CA of the flags, with those of the API
+    /// server and of the leader.
+    pub(super) fn clocks(&self, cluster: &Cluster, lease: Option<&Lease>) -> Vec<Clocks> {
         let renewed = lease.and_then(|lease| lease.renewed).zip(cluster.now());
         let ahead =
             renewed.map(|(renewed, now)| renewed.as_millis().saturating_sub(now.as_millis()));
-        Clocks {
-            ca: self.ahead,
+        let beside = Clocks {
+            name: None,
+            ca: None,
             api_server: cluster.ahead,
             leader: ahead.filter(|ahead| *ahead > 0),
             is_node: std::env::var_os(IN_POD).is_some(),
+        };
+        if self.all.is_empty() {
+            return vec![beside];
         }
+        let of = self.all.iter().take(self.issuers().len());
+        let of =
+            of.map(|one| Clocks { name: one.wishes.name.clone(), ca: one.ahead, ..beside.clone() });
+        of.collect()
     }
 }
 
 /// Asks one CA.
-async fn ask(cluster: &Cluster, setup: &Setup, url: &str) -> Asked {
+async fn ask(ToAsk { wishes, acme, account }: ToAsk) -> Asked {
+    let look = match acme {
+        Ok(acme) => look(&acme).await,
+        Err(why) => Err(why),
+    };
+    let ahead = look.as_ref().ok().and_then(|(_, ahead)| *ahead);
+    let identities = look.as_ref().map(|(look, _)| look.identities.clone());
+    let issuer = Issuer { domains: identities.unwrap_or_default(), account };
+    Asked { wishes, look: look.map(|(look, _)| look.directory), issuer, ahead }
+}
+
+/// A CA of the flags, and its account's key.
+async fn of_flags(cluster: &Cluster, setup: &Setup, url: &str) -> (Option<PrivateKey>, ToAsk) {
     let is_first = url == setup.directory;
     let is_fallback =
         setup.flags.fallback_directory.as_ref().is_some_and(|one| one.as_str() == url);
@@ -94,22 +130,45 @@ async fn ask(cluster: &Cluster, setup: &Setup, url: &str) -> Asked {
         is_fallback && setup.flags.fallback_eab_secret.is_some(),
     ];
     let made = ca_of_a_command(&cluster.client, &cluster.own, url, setup.acme_ca_file.as_deref());
-    let (account, look) = match made {
+    let (stored, acme) = match made {
         Err(error) => (Err("not asked".to_owned()), Err(error.to_string())),
-        Ok((account, acme)) => tokio::join!(stored(cluster, &account), look(&acme)),
+        Ok((account, acme)) => (stored(cluster, &*account).await, Ok(acme)),
     };
     let wishes = Wishes {
+        name: None,
         url: url.to_owned(),
         profile: setup.flags.serving.profile.clone().filter(|_| is_first),
         has_external_account: external.contains(&true),
-        is_registered: account.as_ref().ok().map(|stored| is_registered(stored.as_ref())),
+        account: match &stored {
+            Ok(Some(StoredAccount { url: Some(_), .. })) => Account::Registered,
+            Ok(_) => Account::None,
+            Err(_) => Account::Unread,
+        },
     };
-    let ahead = look.as_ref().ok().and_then(|(_, ahead)| *ahead);
-    Asked { wishes, look: look.map(|(look, _)| look), ahead, account }
+    let stored = stored.ok().flatten();
+    let account = stored.as_ref().and_then(|stored| stored.url.clone());
+    (stored.map(|stored| stored.key), ToAsk { wishes, acme, account })
 }
 
-fn is_registered(account: Option<&StoredAccount>) -> bool {
-    account.is_some_and(|stored| stored.url.is_some())
+/// The CAs of a file, and the key that they share.
+async fn of_file(cluster: &Cluster, cas: CasOfCommand) -> (Option<PrivateKey>, Vec<ToAsk>) {
+    let stored = stored(cluster, &*cas.key).await;
+    let account = match &stored {
+        Ok(Some(_)) => Account::SharedKey,
+        Ok(None) => Account::None,
+        Err(_) => Account::Unread,
+    };
+    let all = cas.all.into_iter().map(|(ca, acme)| {
+        let wishes = Wishes {
+            name: Some(ca.name),
+            url: ca.directory,
+            profile: ca.profile,
+            has_external_account: ca.external_account.is_some(),
+            account,
+        };
+        ToAsk { wishes, acme: Ok(acme), account: None }
+    });
+    (stored.ok().flatten().map(|stored| stored.key), all.collect())
 }
 
 /// The directory, and the CA's clock at that moment.
@@ -119,7 +178,7 @@ async fn look(acme: &Acme) -> Fact<(DirectoryLook, Option<i64>)> {
     Ok((look, ahead))
 }
 
-async fn stored(cluster: &Cluster, account: &AccountSecret) -> Fact<Option<StoredAccount>> {
+async fn stored(cluster: &Cluster, account: &dyn AccountStore) -> Fact<Option<StoredAccount>> {
     if cluster.version.is_err() {
         return Err("the API server does not answer".to_owned());
     }

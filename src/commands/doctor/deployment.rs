@@ -1,10 +1,11 @@
 //! Deployments of the operator, and the flags that they run with.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{OsStr, Resettable};
 use clap::{Command as Program, CommandFactory, FromArgMatches};
+use ingress_acme_actors::domain::cas::Cas;
 use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::doctor::Fact;
 use ingress_acme_actors::domain::doctor::ca::Proxies;
@@ -22,6 +23,7 @@ use serde::Deserialize;
 use super::cluster::Cluster;
 use crate::acme::proxy::proxy_of;
 use crate::commands::cli::{Cli, Command, DoctorArgs, ManageArg, RunArgs};
+use crate::process::cas_file;
 
 /// Label of our Deployment and of its pods.
 const LABEL: (&str, &str) = ("app.kubernetes.io/name", "ingress-acme");
@@ -237,8 +239,10 @@ fn unread(container: &Container) -> Vec<String> {
 pub(super) struct Setup {
     /// Flags of the operator; the defaults without a Deployment that can be read.
     pub(super) flags: RunArgs,
-    /// URL of the CA's directory.
+    /// URL of the directory of the first CA; nothing where a file names it that cannot be read.
     pub(super) directory: String,
+    /// The CAs of `--cas-file`, where there is one.
+    pub(super) cas: Option<Fact<Cas>>,
     pub(super) acme_ca_file: Option<PathBuf>,
     pub(super) nameserver: Option<std::net::SocketAddr>,
     pub(super) probe_port: u16,
@@ -260,11 +264,20 @@ impl Setup {
         if let Some(url) = &args.acme_directory {
             flags.serving.acme_directory = url.clone();
         }
+        if args.cas_file.is_some() || args.acme_directory.is_some() {
+            flags.serving.cas_file.clone_from(&args.cas_file);
+        }
+        let cas = flags.serving.cas_file.as_deref().map(read_cas);
+        let directory = match &cas {
+            Some(cas) => cas.as_ref().map(|cas| cas.first.directory.clone()).unwrap_or_default(),
+            None => flags.serving.acme_directory.to_string(),
+        };
         // In the pod itself, the file of the operator is there.
         let in_pod = flags.acme_ca_file.clone().filter(|file| file.exists());
         let labels = || BTreeMap::from([(LABEL.0.to_owned(), LABEL.1.to_owned())]);
         Self {
-            directory: flags.serving.acme_directory.to_string(),
+            directory,
+            cas,
             acme_ca_file: args.acme_ca_file.clone().or(in_pod),
             nameserver: args.nameserver,
             probe_port: args.probe_port.unwrap_or(flags.probe_port),
@@ -283,6 +296,10 @@ impl Setup {
 
     /// URLs of all directories.
     pub(super) fn directories(&self) -> Vec<String> {
+        if let Some(cas) = &self.cas {
+            let all = cas.iter().flat_map(Cas::all);
+            return all.map(|ca| ca.directory.clone()).collect();
+        }
         let further = [&self.flags.fallback_directory, &self.flags.rehearsal_directory];
         let further = further.into_iter().flatten().map(ToString::to_string);
         std::iter::once(self.directory.clone()).chain(further).collect()
@@ -327,6 +344,14 @@ impl Setup {
             through: through.collect(),
         })
     }
+}
+
+/// Reads the CAs of a file.
+fn read_cas(path: &Path) -> Fact<Cas> {
+    cas_file::read(path).map_err(|error| {
+        let why = format!("{error:#}");
+        format!("{} cannot be read here: {}", path.display(), cut(why, limits::QUOTED_MAX))
+    })
 }
 
 /// A Deployment with this template of its pods.

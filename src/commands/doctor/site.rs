@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use futures_util::future::join;
 use ingress_acme_actors::domain::caa::{CaaSet, Issuer};
 use ingress_acme_actors::domain::doctor::class::Asked;
-use ingress_acme_actors::domain::doctor::hosts::{self, Addresses, Route, Served};
+use ingress_acme_actors::domain::doctor::hosts::{self, Addresses, CaOfHost, Route, Served};
 use ingress_acme_actors::domain::doctor::{Fact, Finding};
-use ingress_acme_actors::domain::ingress::IngressKey;
+use ingress_acme_actors::domain::ingress::{IngressKey, IngressView};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::public_name::PublicCa;
@@ -41,6 +41,8 @@ pub(super) struct Site {
     addresses: Vec<IpAddr>,
     /// Hosts whose challenge path is routed to the solver now.
     routed: Fact<BTreeSet<RuleHost>>,
+    /// Name of the CA of its certificates, where a file names several.
+    ca: Option<String>,
     is_public_ca: bool,
 }
 
@@ -52,6 +54,7 @@ impl Site {
             names: Vec::new(),
             addresses: Vec::new(),
             routed: Ok(BTreeSet::new()),
+            ca: None,
             is_public_ca: false,
         }
     }
@@ -65,7 +68,6 @@ impl Site {
             Ok(None) => return Self::without(Ok(None)),
             Err(why) => return Self::without(Err(why)),
         };
-        let serving = &setup.flags.serving;
         let routed = routed(cluster, setup, &ingress);
         let (planned, routed) = join(planned(cluster, setup, key), routed).await;
         let (served, names) = match planned {
@@ -75,6 +77,7 @@ impl Site {
         let view = view(&ingress);
         let names = if names.is_empty() { view.rule_hosts.clone() } else { names };
         let own_namespace = Some(cluster.own.clone());
+        let (ca, is_public_ca) = ca_of(setup, &view, &names).await;
         let places = PlaceChoices { classes: setup.flags.solver_places.clone(), own_namespace };
         Self {
             served,
@@ -82,16 +85,17 @@ impl Site {
             names: names.iter().filter_map(|name| DnsName::parse(name).ok()).collect(),
             addresses: addresses(&ingress),
             routed,
-            is_public_ca: public_ca(serving.public_ca, &setup.directory).await != PublicCa::No,
+            ca,
+            is_public_ca,
         }
     }
 
-    /// Looks at one host: DNS, the route over each family, and CAA records.
+    /// Looks at one host: DNS, the route over each family, and what its CAA records say of each CA.
     pub(super) async fn look_at(
         &self,
         host: &DnsName,
         (names, probe): (&Names, &HttpProbe),
-        issuer: &Issuer,
+        issuers: &[(Option<&str>, &Issuer)],
     ) -> Vec<Finding> {
         let (asked, caa) = join(probe.by_family(host), caa(names, host)).await;
         let text = host.as_str();
@@ -108,9 +112,32 @@ impl Site {
         findings.extend(answers.into_iter().map(|(address, answer)| {
             hosts::route(text, &Route { address, answer, is_routed, has_other_family })
         }));
-        findings.push(hosts::caa(host, issuer, &caa));
+        let differ = caa.as_ref().is_ok_and(|found| !found.records.is_empty());
+        let number = if differ { issuers.len() } else { 1 };
+        findings.extend(issuers.iter().take(number).map(|(name, issuer)| {
+            let is_meant = name.is_none() || *name == self.ca.as_deref();
+            hosts::caa(host, CaOfHost { issuer, name: *name, is_meant }, &caa)
+        }));
         findings
     }
+}
+
+/// The CA of the certificates of an Ingress by name, where a file names several, and whether it
+/// certifies public names only.
+async fn ca_of(setup: &Setup, ingress: &IngressView, names: &[String]) -> (Option<String>, bool) {
+    let chosen = setup.cas.as_ref().and_then(|cas| cas.as_ref().ok()).map(|cas| {
+        let (namespace, names) = (&*ingress.key.namespace, names.iter().map(String::as_str));
+        cas.choose(namespace, &names, ingress.annotation("ca"), None).ca
+    });
+    let (name, directory) = match chosen {
+        Some(ca) => (Some(ca.name.clone()), &ca.directory),
+        None => (None, &setup.directory),
+    };
+    let public = match chosen.and_then(|ca| ca.public) {
+        Some(public) => public,
+        None => public_ca(setup.flags.serving.public_ca, directory).await,
+    };
+    (name, public != PublicCa::No)
 }
 
 /// The resolver and the probe of the operator, with its account's key where the user may read that.

@@ -163,7 +163,7 @@ impl Row {
     /// Header of the table.
     pub(super) fn header(all_namespaces: bool, wide: bool) -> Vec<String> {
         let place = all_namespaces.then_some("NAMESPACE");
-        let more = if wide { &["STATE", "SINCE", "HOSTS", "DETAIL"][..] } else { &[] };
+        let more = if wide { &["STATE", "SINCE", "CA", "HOSTS", "DETAIL"][..] } else { &[] };
         let all = place.into_iter().chain(["NAME", "READY", "SECRET", "EXPIRES", "AGE"]);
         all.chain(more.iter().copied()).map(str::to_owned).collect()
     }
@@ -188,7 +188,8 @@ impl Row {
                 [only] => only.clone(),
             };
             let since = or_none(self.since.as_deref().map(minute));
-            cells.extend([self.state.to_string(), since, hosts, brief(&self.detail)]);
+            let ca = or_none(self.ca.as_deref().map(brief));
+            cells.extend([self.state.to_string(), since, ca, hosts, brief(&self.detail)]);
         }
         cells
     }
@@ -319,6 +320,7 @@ mod tests {
             owners: BTreeSet::new(),
             routes: Arc::default(),
             algorithm: KeyAlgorithm::default(),
+            asks_algorithm: false,
             profile: None,
             ca: None,
             refuses_ca: false,

@@ -195,6 +195,7 @@ mod tests {
     fn row(text: &str) -> IngressRow {
         let scope = text.to_owned();
         let certificate = CertificateRow {
+            ca: Some(text.to_owned()),
             secret: text.into(),
             hosts: vec![text.to_owned()],
             hosts_left_out: 2,
@@ -234,6 +235,34 @@ mod tests {
     const EVIL: &str = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>\n\u{1b}[31m";
 
     #[test]
+    fn a_certificate_has_the_name_of_its_ca_where_there_are_several() {
+        let alone = |mut row: IngressRow| {
+            row.certificates.iter_mut().for_each(|certificate| certificate.ca = None);
+            row
+        };
+        let pages = |row: &dyn Fn(&str) -> IngressRow| {
+            let report =
+                IngressReport { row: row("own"), ..report("https://ca.example/directory") };
+            [
+                list(&Search::default(), 0, vec![row("own")], 1),
+                IngressPage { version: "1.2.3", report: &report }.render().unwrap(),
+                Explanation { report: &report }.render().unwrap(),
+            ]
+        };
+        let several = pages(&row);
+        let words = ["<br>CA own</small>", "<dt>CA</dt><dd>own</dd>", "  CA        own\n"];
+        for (page, words) in several.iter().zip(words) {
+            assert!(page.contains(words), "{page}");
+        }
+        assert!(!several[2].contains("The CA is"), "{}", several[2]);
+        let one = pages(&|text| alone(row(text)));
+        assert!(one[2].contains("The CA is https://ca.example/directory. Secrets"), "{}", one[2]);
+        for (page, words) in one.iter().zip(words) {
+            assert!(!page.contains(words), "{page}");
+        }
+    }
+
+    #[test]
     fn what_others_have_written_is_text_and_never_markup() {
         let search = Search {
             text: Some(EVIL.to_owned()),
@@ -268,7 +297,10 @@ mod tests {
     fn the_explanation_has_the_layout_of_the_command() {
         let shop = IngressReport {
             row: IngressRow {
-                certificates: row("shop").certificates[..1].to_vec(),
+                certificates: vec![CertificateRow {
+                    ca: None,
+                    ..row("shop").certificates.swap_remove(0)
+                }],
                 certificates_left_out: 0,
                 ..row("shop")
             },

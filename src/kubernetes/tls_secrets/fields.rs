@@ -24,14 +24,14 @@ pub(super) const DIRECTORY: &str = "ingress-acme.dev/directory";
 pub(super) const INSTEAD_OF: &str = "ingress-acme.dev/instead-of";
 /// Annotation: the Ingress's `ingress-acme.dev/renew` value for which the certificate was issued.
 pub(super) const RENEW: &str = "ingress-acme.dev/renew";
-/// Annotation: the Ingress's `ingress-acme.dev/ca` value for which the certificate was issued.
+/// Annotation: the Ingress's `ingress-acme.dev/ca` value that the certificate answers.
 pub(super) const CA: &str = "ingress-acme.dev/ca";
 /// Annotation: URL of the ACME account that ordered the certificate.
 pub(super) const ACCOUNT: &str = "ingress-acme.dev/account";
 /// Annotation: mark of the annotations that were copied from the Ingresses.
 pub(super) const COPIED: &str = "ingress-acme.dev/copied";
 /// Annotations of ours that a change of the metadata alone leaves.
-const ANNOTATIONS: [&str; 6] = [DIRECTORY, INSTEAD_OF, RENEW, INSTALL_ANNOTATION, ACCOUNT, CA];
+const ANNOTATIONS: [&str; 5] = [DIRECTORY, INSTEAD_OF, RENEW, INSTALL_ANNOTATION, ACCOUNT];
 /// `kind` of the owners.
 const OWNER_KIND: &str = "Ingress";
 /// `apiVersion` of the owners.
@@ -74,11 +74,12 @@ pub(super) fn installed(
 }
 
 /// Returns our fields of `read` with `owners`, if any, instead of the old owners, with these copied
-/// annotations, and with the name of the install. Carries the `resourceVersion` of the read.
+/// annotations, this answered annotation `ca`, and with the name of the install. Carries the
+/// `resourceVersion` of the read.
 pub(super) fn same_with_metadata(
     read: &Secret,
     owners: Option<&BTreeSet<IngressRef>>,
-    to_copy: &Copied,
+    (to_copy, ca): (&Copied, Option<&str>),
     install: Option<&str>,
 ) -> Secret {
     let mark = to_copy.mark();
@@ -87,6 +88,7 @@ pub(super) fn same_with_metadata(
     let annotations = annotations.map(|(name, value)| (name.as_str(), value.as_str()));
     let annotations = annotations.filter(|(name, _)| ANNOTATIONS.contains(name));
     let annotations = annotations.chain(install.map(|install| (INSTALL_ANNOTATION, install)));
+    let annotations = annotations.chain(ca.map(|ca| (CA, ca)));
     let annotations = annotations.chain(copied(to_copy, mark.as_deref()));
     let data = read.data.iter().flatten();
     let data = data.filter(|(name, _)| [CHAIN, KEY].contains(&name.as_str()));
@@ -219,10 +221,15 @@ mod tests {
         }))
         .unwrap();
         let (owners, none) = (what().owners, Copied::default());
-        let same = same_with_metadata(&read, owners.as_ref(), &none, Some("production"));
+        let same = same_with_metadata(&read, owners.as_ref(), (&none, None), Some("production"));
         let mut expected = expected();
         expected["metadata"]["resourceVersion"] = json!("7");
         assert_eq!(serde_json::to_value(&same).unwrap(), expected);
+        // The annotation that is answered is set, and removed again without it.
+        let answered = same_with_metadata(&read, None, (&none, Some("b")), None);
+        assert_eq!(answered.metadata.annotations.as_ref().unwrap()[CA], "b");
+        let no_longer = same_with_metadata(&answered, None, (&none, None), None);
+        assert!(!no_longer.metadata.annotations.unwrap().contains_key(CA));
 
         // Owners that are to stay as they are, are applied again.
         let left = Installation { owners: None, ..what() };
@@ -243,9 +250,11 @@ mod tests {
         assert_eq!(annotations[name], "true");
         assert_eq!(annotations.get(COPIED), copied.mark().as_ref());
         let owners = what().owners;
-        let same = same_with_metadata(&secret, owners.as_ref(), &copied, Some("production"));
+        let same =
+            same_with_metadata(&secret, owners.as_ref(), (&copied, None), Some("production"));
         assert_eq!(same.metadata.annotations, Some(annotations));
-        let none = same_with_metadata(&secret, None, &Copied::default(), Some("production"));
+        let none =
+            same_with_metadata(&secret, None, (&Copied::default(), None), Some("production"));
         assert_eq!(serde_json::to_value(&none).unwrap(), expected(), "the owners stay");
     }
 }

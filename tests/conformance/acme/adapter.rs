@@ -57,8 +57,13 @@ impl AccountStore for Memory {
         Ok(self.0.borrow().clone())
     }
 
-    async fn create(&self, key: &PrivateKey) -> Result<StoredAccount, PortError> {
-        Ok(self.0.borrow_mut().get_or_insert_with(|| stored(key)).clone())
+    async fn create(
+        &self,
+        key: &PrivateKey,
+        next: Option<&PrivateKey>,
+    ) -> Result<StoredAccount, PortError> {
+        let made = || StoredAccount { next: next.cloned(), ..stored(key) };
+        Ok(self.0.borrow_mut().get_or_insert_with(made).clone())
     }
 
     async fn replace(&self, account: &StoredAccount) -> Result<Option<StoredAccount>, PortError> {
@@ -82,6 +87,7 @@ fn stored(key: &PrivateKey) -> StoredAccount {
     StoredAccount {
         key: key.clone(),
         next: None,
+        former: None,
         url: None,
         directory: String::new(),
         version: "1".to_owned(),
@@ -105,6 +111,15 @@ pub(crate) fn acme_with(
     if let Some(stored) = store.0.borrow_mut().as_mut() {
         stored.directory = test_ca.directory();
     }
+    acme_over(test_ca, Rc::clone(store) as Rc<dyn AccountStore>, change)
+}
+
+/// Builds an adapter over any store.
+pub(crate) fn acme_over(
+    test_ca: &TestCa<'_>,
+    store: Rc<dyn AccountStore>,
+    change: impl FnOnce(&mut AcmeOptions),
+) -> (Acme, Requests) {
     let requests = Requests::default();
     let seen = Arc::clone(&requests);
     let mut options = AcmeOptions {
@@ -117,7 +132,7 @@ pub(crate) fn acme_with(
         answering: Rc::new(test_ca.answering()),
     };
     change(&mut options);
-    (Acme::new(options, Rc::clone(store) as Rc<dyn AccountStore>).unwrap(), requests)
+    (Acme::new(options, store).unwrap(), requests)
 }
 
 /// Number of successful requests to an endpoint. Refusals do not count, because the CA rejects some

@@ -150,7 +150,12 @@ async fn a_foreign_secret_is_never_changed(cluster: &TestCluster) {
         assert!(
             is_conflict(
                 tls_secrets
-                    .set_metadata(&key, Some(&[cluster.shop().await].into()), &Copied::default())
+                    .set_metadata(
+                        &key,
+                        Some(&[cluster.shop().await].into()),
+                        &Copied::default(),
+                        None
+                    )
                     .await
             ),
             "{name}"
@@ -233,7 +238,7 @@ async fn owners_shrink_and_nothing_else_changes(cluster: &TestCluster) {
         tls_secrets.install(&key, certificate(&[shop.clone(), other])).await.unwrap().unwrap();
     assert_eq!(first.owners.len(), 2);
     let one = tls_secrets
-        .set_metadata(&key, Some(&[shop.clone()].into()), &Copied::default())
+        .set_metadata(&key, Some(&[shop.clone()].into()), &Copied::default(), None)
         .await
         .unwrap()
         .unwrap();
@@ -241,7 +246,7 @@ async fn owners_shrink_and_nothing_else_changes(cluster: &TestCluster) {
     assert_eq!((&one.certificate, &one.renew), (&first.certificate, &first.renew));
     assert!(one.certificate.unwrap().key_matches);
     let none = tls_secrets
-        .set_metadata(&key, Some(&BTreeSet::new()), &Copied::default())
+        .set_metadata(&key, Some(&BTreeSet::new()), &Copied::default(), None)
         .await
         .unwrap()
         .unwrap();
@@ -249,7 +254,10 @@ async fn owners_shrink_and_nothing_else_changes(cluster: &TestCluster) {
     cluster.ingresses.delete("other", &DeleteParams::default()).await.unwrap();
     let gone = SecretKey::new("web", "never-was");
     assert_eq!(
-        tls_secrets.set_metadata(&gone, Some(&[shop].into()), &Copied::default()).await.unwrap(),
+        tls_secrets
+            .set_metadata(&gone, Some(&[shop].into()), &Copied::default(), None)
+            .await
+            .unwrap(),
         None
     );
 }
@@ -268,10 +276,11 @@ async fn annotations_are_copied_and_go_and_those_of_others_stay(cluster: &TestCl
     let theirs = json!({"metadata": {"annotations": {"reflector.example/at": "2026", "x": "y"}}});
     let by_others = PatchParams::default();
     cluster.secrets.patch("copied", &by_others, &Patch::Merge(theirs)).await.unwrap();
-    let now = tls_secrets.set_metadata(&key, None, &copied("b")).await.unwrap().unwrap();
+    let now = tls_secrets.set_metadata(&key, None, &copied("b"), None).await.unwrap().unwrap();
     assert_eq!((&now.copied, &now.owners), (&copied("b").mark(), &first.owners));
     assert_eq!(annotations().await.unwrap()["reflector.example/allowed"], "b");
-    let none = tls_secrets.set_metadata(&key, None, &Copied::default()).await.unwrap().unwrap();
+    let none =
+        tls_secrets.set_metadata(&key, None, &Copied::default(), None).await.unwrap().unwrap();
     assert_eq!((&none.copied, &none.certificate), (&None, &first.certificate));
     let left = annotations().await.unwrap();
     assert!(!left.contains_key("reflector.example/allowed"), "{left:?}");
@@ -476,8 +485,8 @@ async fn an_account_is_made_once(cluster: &TestCluster) {
     let account = || AccountSecret::new(cluster.client.clone(), "ingress-acme", DIRECTORY, None);
     assert_eq!(account().load().await.unwrap(), None);
     let key = |text: &str| PrivateKey::from_pem(text.to_owned());
-    let first = account().create(&key("first")).await.unwrap();
-    let second = account().create(&key("second")).await.unwrap();
+    let first = account().create(&key("first"), None).await.unwrap();
+    let second = account().create(&key("second"), None).await.unwrap();
     assert_eq!((&first, first.key.pem()), (&second, "first"));
     let url = Some("https://ca.example/account/1".to_owned());
     let wanted = StoredAccount { url, next: Some(key("next")), ..first.clone() };

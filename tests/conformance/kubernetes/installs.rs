@@ -36,7 +36,7 @@ async fn a_secret_of_another_install_is_never_changed(cluster: &TestCluster) {
     assert!(is_conflict(production.install(&key, what()).await));
     assert!(is_conflict(production.install(&key, what()).await), "also without a remembered read");
     assert!(is_conflict(
-        production.set_metadata(&key, Some(&BTreeSet::new()), &Copied::default()).await
+        production.set_metadata(&key, Some(&BTreeSet::new()), &Copied::default(), None).await
     ));
     assert_eq!(cluster.secrets.get("installs").await.unwrap(), held);
 
@@ -47,7 +47,7 @@ async fn a_secret_of_another_install_is_never_changed(cluster: &TestCluster) {
     let taken = production.install(&key, what()).await.unwrap().unwrap();
     assert!(taken.ours && !staging.read(&key).await.unwrap().unwrap().ours);
     let none = production
-        .set_metadata(&key, Some(&BTreeSet::new()), &Copied::default())
+        .set_metadata(&key, Some(&BTreeSet::new()), &Copied::default(), None)
         .await
         .unwrap()
         .unwrap();
@@ -72,7 +72,7 @@ async fn of_two_installs_that_create_a_secret_the_first_has_it(cluster: &TestClu
         assert_eq!(cluster.secrets.get(&name).await.unwrap(), held);
         first.install(&key, what()).await.unwrap(); // a renewal
         let none = first
-            .set_metadata(&key, Some(&BTreeSet::new()), &Copied::default())
+            .set_metadata(&key, Some(&BTreeSet::new()), &Copied::default(), None)
             .await
             .unwrap()
             .unwrap();
@@ -92,7 +92,7 @@ async fn owners_that_are_to_stay_stay(cluster: &TestCluster) {
         assert_eq!(renewed.owners, owners);
     }
     let none = tls_secrets
-        .set_metadata(&key, Some(&BTreeSet::new()), &Copied::default())
+        .set_metadata(&key, Some(&BTreeSet::new()), &Copied::default(), None)
         .await
         .unwrap()
         .unwrap();

@@ -81,6 +81,8 @@ pub struct DesiredCertificate {
     pub routes: Arc<[WantedRoute]>,
     /// Algorithm of the key.
     pub algorithm: KeyAlgorithm,
+    /// Whether an Ingress asks for that algorithm, at whatever CA.
+    pub asks_algorithm: bool,
     /// ACME profile (draft-aaron-acme-profiles), if any.
     pub profile: Option<String>,
     /// The CA that the annotation `ingress-acme.dev/ca` asks for.
@@ -231,6 +233,7 @@ pub(crate) mod tests {
             owners: [owner].into(),
             routes: names(hosts).iter().filter(|name| !name.is_wildcard()).map(route).collect(),
             algorithm: KeyAlgorithm::default(),
+            asks_algorithm: false,
             profile: None,
             ca: None,
             refuses_ca: false,

@@ -17,40 +17,76 @@ pub struct Directory {
     pub profiles: Vec<String>,
 }
 
-/// Wishes of the operator's flags, and its account.
+/// The operator's account at a CA, as far as its Secret says so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Account {
+    /// It is registered.
+    Registered,
+    /// There is none.
+    None,
+    /// The key that all CAs of a file share is there. Which of them have an account of it is not
+    /// noted.
+    SharedKey,
+    /// The Secret cannot be read.
+    Unread,
+}
+
+/// Wishes of the operator's flags or of its file, and its account.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Wishes {
+    /// Name of the CA in the file of `--cas-file`.
+    pub name: Option<String>,
     /// URL of the directory.
     pub url: String,
-    /// `--profile`.
+    /// Profile of certificates whose Ingresses ask for none.
     pub profile: Option<String>,
     /// Whether an external account is named for this CA.
     pub has_external_account: bool,
-    /// Whether the operator has registered its account; `None` if nobody knows.
-    pub is_registered: Option<bool>,
+    /// The operator's account.
+    pub account: Account,
+}
+
+impl Wishes {
+    /// The CA in words.
+    fn shown(&self) -> String {
+        match &self.name {
+            Some(name) => format!("CA {name}: {}", self.url),
+            None => self.url.clone(),
+        }
+    }
+
+    /// The flag, or the field of the CA in the file.
+    fn setting<'a>(&self, flag: &'a str, field: &'a str) -> &'a str {
+        if self.name.is_some() { field } else { flag }
+    }
+}
+
+/// The file of the CAs cannot be read where the command runs.
+pub fn unread_file(why: &str) -> Finding {
+    Finding::fail(Check::Directory, why, "name a readable copy of the file with --cas-file")
 }
 
 /// Whether the CA can be used as the flags say.
 pub fn directory(wishes: &Wishes, found: &Fact<Directory>) -> Finding {
-    let check = Check::Directory;
-    let url = &wishes.url;
+    let (check, url) = (Check::Directory, wishes.shown());
     let found = match found {
         Err(why) => {
             return Finding::fail(
                 check,
                 &format!("{url} cannot be read from here: {why}"),
-                "check --acme-directory, --acme-ca-file for a private root, HTTPS_PROXY, and egress rules for its port",
+                &format!(
+                    "check {} for a private root, HTTPS_PROXY, and egress rules for its port",
+                    wishes.setting("--acme-directory, --acme-ca-file", "`directory`, `roots`")
+                ),
             );
         }
         Ok(found) => found,
     };
-    if found.external_account && !wishes.has_external_account && wishes.is_registered != Some(true)
+    if found.external_account
+        && !wishes.has_external_account
+        && wishes.account != Account::Registered
     {
-        return Finding::fail(
-            check,
-            &format!("{url} registers accounts only with an external account (RFC 8555 §7.3.4)"),
-            "create the Secret with kid and hmac, and name it with --eab-secret",
-        );
+        return without_external_account(wishes);
     }
     if let Some(profile) = wishes.profile.as_ref().filter(|one| !found.profiles.contains(one)) {
         let offered =
@@ -58,25 +94,40 @@ pub fn directory(wishes: &Wishes, found: &Fact<Directory>) -> Finding {
         return Finding::fail(
             check,
             &format!("{url} has no profile {profile}; its profiles: {offered}"),
-            "correct --profile",
+            wishes.setting("correct --profile", "correct `profile` of that CA"),
         );
     }
     let terms = match &found.terms {
         Some(terms) => format!("terms of service: {terms}, agreed to at registration"),
         None => "without terms of service".to_owned(),
     };
-    let account = match wishes.is_registered {
-        Some(true) => "the account is registered",
-        Some(false) => "no account yet: it is registered with the first order",
-        None => "the account's Secret may not be read by you",
+    let account = match wishes.account {
+        Account::Registered => "the account is registered",
+        Account::None => "no account yet: it is registered with the first order",
+        Account::SharedKey => "the account key of --cas-file is there",
+        Account::Unread => "the account's Secret may not be read by you",
     };
     Finding::ok(check, &format!("{url} answers; {terms}; {account}"))
 }
 
+/// A CA that asks for an external account where none is named. With a shared key, the account may
+/// be there already.
+fn without_external_account(wishes: &Wishes) -> Finding {
+    let url = wishes.shown();
+    let seen = format!("{url} registers accounts only with an external account (RFC 8555 §7.3.4)");
+    let named = wishes.setting("with --eab-secret", "in `externalAccount`");
+    let advice = format!("create the Secret with kid and hmac, and name it {named}");
+    let is_unknown = wishes.account == Account::SharedKey;
+    let judged = if is_unknown { Finding::warn } else { Finding::fail };
+    judged(Check::Directory, &seen, &advice)
+}
+
 /// Clocks, each in milliseconds ahead of that of the machine with the command, or of the API
 /// server; negative if behind.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Clocks {
+    /// Name of the CA in the file of `--cas-file`.
+    pub name: Option<String>,
     /// Clock of the CA, by the header `Date`.
     pub ca: Option<i64>,
     /// Clock of the API server, by the header `Date`.
@@ -90,11 +141,12 @@ pub struct Clocks {
 
 impl Clocks {
     /// Name of the clock that counts, and milliseconds by which the others are ahead of it.
-    fn compared(&self) -> Option<(&'static str, Vec<(&'static str, i64)>)> {
-        let Self { ca, api_server, leader, is_node } = *self;
+    fn compared(&self) -> Option<(String, Vec<(&'static str, i64)>)> {
+        let Self { ref name, ca, api_server, leader, is_node } = *self;
+        let named = |name: &String| format!("CA {name}");
         let (name, reference) = match (ca, api_server) {
-            (Some(ca), _) => ("the CA", ca),
-            (None, Some(api)) => ("the API server", api),
+            (Some(ca), _) => (name.as_ref().map_or_else(|| "the CA".to_owned(), named), ca),
+            (None, Some(api)) => ("the API server".to_owned(), api),
             (None, None) => return None,
         };
         let api = api_server.map(|api| api.saturating_sub(reference));
@@ -184,10 +236,11 @@ mod tests {
 
     fn wishes() -> Wishes {
         Wishes {
+            name: None,
             url: "https://ca.example/dir".to_owned(),
             profile: None,
             has_external_account: false,
-            is_registered: Some(true),
+            account: Account::Registered,
         }
     }
 
@@ -197,14 +250,19 @@ mod tests {
         let plain =
             Directory { terms, profiles: vec!["classic".to_owned()], ..Directory::default() };
         let bound = Directory { external_account: true, ..plain.clone() };
-        let new = Wishes { is_registered: Some(false), ..wishes() };
+        let new = Wishes { account: Account::None, ..wishes() };
+        let of_file = Wishes { name: Some("own".to_owned()), ..wishes() };
+        let shared = Wishes { account: Account::SharedKey, ..of_file.clone() };
         let with = |name: &str| Wishes { profile: Some(name.to_owned()), ..wishes() };
-        let cases: [(Wishes, Fact<Directory>, Verdict, &str); 8] = [
+        let cases: [(Wishes, Fact<Directory>, Verdict, &str); 11] = [
             (wishes(), Ok(plain.clone()), Well, "terms of service: https://ca.example/terms"),
             (new.clone(), Ok(plain.clone()), Well, "registered with the first order"),
             (wishes(), Ok(bound.clone()), Well, "the account is registered"),
             (new.clone(), Ok(bound.clone()), Fail, "--eab-secret"),
-            (Wishes { has_external_account: true, ..new }, Ok(bound), Well, "answers"),
+            (Wishes { has_external_account: true, ..new }, Ok(bound.clone()), Well, "answers"),
+            (shared.clone(), Ok(bound), Warn, "name it in `externalAccount`"),
+            (shared, Ok(plain.clone()), Well, "CA own: https://ca.example/dir answers"),
+            (of_file, Err("timeout".to_owned()), Fail, "check `directory`, `roots`"),
             (with("classic"), Ok(plain.clone()), Well, "answers"),
             (with("tls"), Ok(plain), Fail, "has no profile tls; its profiles: classic"),
             (wishes(), Err("timeout".to_owned()), Fail, "timeout"),
@@ -235,6 +293,7 @@ mod tests {
     #[test]
     fn clocks_are_compared_with_that_of_the_ca_or_else_of_the_api_server() {
         let all = Clocks {
+            name: None,
             ca: Some(-2_000),
             api_server: Some(-63_500),
             leader: Some(400_000),
@@ -243,6 +302,8 @@ mod tests {
         let expected = "by the clock of the CA: the API server is 61 s behind, this node is 2 s ahead, the leader is \
                         338 s ahead";
         assert_eq!((clocks(&all).verdict, &*clocks(&all).seen), (Fail, expected));
+        let named = clocks(&Clocks { name: Some("own".to_owned()), ..all.clone() });
+        assert!(named.seen.starts_with("by the clock of CA own: "), "{}", named.seen);
         let without = clocks(&Clocks { ca: None, is_node: false, ..all });
         assert_eq!(without.seen, "by the clock of the API server: the leader is 400 s ahead");
         let single = Clocks { api_server: Some(9), ..Clocks::default() };

@@ -167,9 +167,22 @@ pub fn route(host: &str, found: &Route) -> Finding {
     }
 }
 
+/// A CA, as its CAA records name it.
+#[derive(Clone, Copy, Debug)]
+pub struct CaOfHost<'a> {
+    /// Its identities and our account.
+    pub issuer: &'a Issuer,
+    /// Its name in the file of `--cas-file`.
+    pub name: Option<&'a str>,
+    /// Whether the certificate of the host is to be one of this CA. Otherwise it is a CA that other
+    /// Ingresses have, or a fallback.
+    pub is_meant: bool,
+}
+
 /// Whether the CAA records of a host let the CA issue.
-pub fn caa(host: &DnsName, issuer: &Issuer, found: &Fact<CaaSet>) -> Finding {
-    let check = Check::Caa;
+pub fn caa(host: &DnsName, of: CaOfHost<'_>, found: &Fact<CaaSet>) -> Finding {
+    let CaOfHost { issuer, name, is_meant } = of;
+    let (check, ca) = (Check::Caa, name.map_or("the CA".to_owned(), |name| format!("CA {name}")));
     let set = match found {
         Err(why) => {
             return Finding::fail(
@@ -191,15 +204,14 @@ pub fn caa(host: &DnsName, issuer: &Issuer, found: &Fact<CaaSet>) -> Finding {
         None => format!("see `ingress-acme caa {host}`"),
     };
     match set.permission(issuer, host, Method::Http01) {
-        Permission::Allowed => Finding::ok(check, &format!("{seen}: the CA may issue for {host}")),
-        Permission::Forbidden(why) => Finding::fail(
-            check,
-            &format!("{seen}: the CA may not issue for {host}, {why}"),
-            &change,
-        ),
+        Permission::Allowed => Finding::ok(check, &format!("{seen}: {ca} may issue for {host}")),
+        Permission::Forbidden(why) => {
+            let judged = if is_meant { Finding::fail } else { Finding::warn };
+            judged(check, &format!("{seen}: {ca} may not issue for {host}, {why}"), &change)
+        }
         Permission::Unknown(why) => Finding::warn(
             check,
-            &format!("{seen}: nobody knows whether the CA may issue, {why}"),
+            &format!("{seen}: nobody knows whether {ca} may issue, {why}"),
             &change,
         ),
     }
@@ -282,12 +294,15 @@ mod tests {
     fn caa_records_that_forbid_the_ca_fail_with_the_record_to_add() {
         let issuer = Issuer { domains: strings(&["ca.example"]), account: None };
         let host = DnsName::parse(HOST).unwrap();
-        let of = |value: &str| {
+        let meant = CaOfHost { issuer: &issuer, name: None, is_meant: true };
+        let other = CaOfHost { name: Some("own"), is_meant: false, ..meant };
+        let by = |of: CaOfHost<'_>, value: &str| {
             let record =
                 CaaRecord { critical: false, tag: "issue".to_owned(), value: value.to_owned() };
             let set = CaaSet { domain: "example.com".to_owned(), records: vec![record] };
-            caa(&host, &issuer, &Ok(set))
+            caa(&host, of, &Ok(set))
         };
+        let of = |value: &str| by(meant, value);
         assert_eq!(of("ca.example").verdict, Well);
         let no = of("other.example");
         assert!(
@@ -295,7 +310,12 @@ mod tests {
             "{no:?}"
         );
         assert_eq!(of("ca.example; accounturi=https://ca.example/1").verdict, Warn);
-        assert_eq!(caa(&host, &issuer, &Ok(CaaSet::default())).verdict, Well);
-        assert_eq!(caa(&host, &issuer, &Err("SERVFAIL".to_owned())).verdict, Fail);
+        let elsewhere = by(other, "other.example");
+        assert!(
+            elsewhere.verdict == Warn && elsewhere.seen.contains("CA own may not issue"),
+            "{elsewhere:?}"
+        );
+        assert_eq!(caa(&host, meant, &Ok(CaaSet::default())).verdict, Well);
+        assert_eq!(caa(&host, meant, &Err("SERVFAIL".to_owned())).verdict, Fail);
     }
 }

@@ -11,10 +11,12 @@ use super::observed::Reach;
 use super::state::{Issuance, State};
 use super::step::Step;
 use crate::domain::certificate::SecretView;
+use crate::domain::cut::cut;
 use crate::domain::desired::problem::likewise;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::public_name::check_public;
 use crate::domain::rate_limits::LimitScope;
 use crate::domain::scheduling::priority::{Priority, Urgency};
 use crate::domain::time::Timestamp;
@@ -42,6 +44,33 @@ fn bad_a_labels(evaluation: &Evaluation<'_>, names: &BTreeSet<DnsName>) -> Optio
     let others: Vec<&DnsName> = bad.map(|(name, _)| name).collect();
     let detail = format!(
         "host {first} {why}, so no CA is asked{}; correct the host, or remove it",
+        likewise(others.len())
+    );
+    let blamed = others.into_iter().chain([first]).cloned();
+    Some(Failure::new(FailureClass::InvalidSpec, detail).about(blamed))
+}
+
+/// Failure of names that the CA never certifies and shall not be told. The plan leaves them out
+/// where its Ingress has a public CA; this one may follow from a refused annotation, whose
+/// certificate has lost its CA, or from the annotation of another Ingress. A name that this CA has
+/// certified before is left to it.
+fn internal_names(evaluation: &Evaluation<'_>, names: &BTreeSet<DnsName>) -> Option<Failure> {
+    let directory = evaluation.inputs.assessment.directory;
+    if !evaluation.inputs.is_public {
+        return None;
+    }
+    let by_it = evaluation.secret().and_then(|secret| secret.issued_by(directory));
+    let is_new = |name: &&DnsName| !by_it.is_some_and(|certificate| certificate.is_for(name));
+    let mut internal = names.iter().filter(is_new).filter_map(|name| {
+        let why = check_public(name).err()?;
+        Some((name, why))
+    });
+    let (first, why) = internal.next()?;
+    let others: Vec<&DnsName> = internal.map(|(name, _)| name).collect();
+    let detail = format!(
+        "host {first} {why}, and the certificate would be one of {}, which certifies public names only{}; choose \
+         another CA by the annotation ingress-acme.dev/ca, or remove the host",
+        cut(directory, limits::QUOTED_MAX),
         likewise(others.len())
     );
     let blamed = others.into_iter().chain([first]).cloned();
@@ -111,6 +140,9 @@ pub(super) fn prepare_order(
     }
     let fallback = fallback_directory(evaluation, failing);
     let is_first = fallback.is_none();
+    if let Some(failure) = internal_names(evaluation, &names).filter(|_| is_first) {
+        return Step::Fail(failure);
+    }
     let directory = fallback.or(evaluation.inputs.mark).map(str::to_owned);
     if let Some(wait) = same_names_in_flight(evaluation, (&names, directory.as_deref()), None) {
         return wait;
@@ -140,21 +172,23 @@ fn fallback_directory<'a>(
 /// the limit, and a replacement within its ARI window counts in no limit of Let's Encrypt's. The
 /// certificate in the Secret counts only if the Secret is ours and the certificate is good except
 /// for its age, because users can write Secrets.
+///
+/// A certificate of another CA that is configured is in service too, and its renewal has the same
+/// place in the queue. It replaces nothing at this CA, so that no exemption is assumed.
 fn wait_for_limit(
     evaluation: &Evaluation<'_>,
     names: &BTreeSet<DnsName>,
     reason: &IssueReason,
 ) -> Option<Step> {
     let (inputs, now) = (&evaluation.inputs, evaluation.now());
-    let is_ours = |secret: &SecretView| {
-        secret.ours && secret.meant_for() == Some(inputs.assessment.directory)
-    };
-    let certificate = evaluation.certificate().filter(|_| evaluation.secret().is_some_and(is_ours));
+    let is_here =
+        evaluation.secret().and_then(SecretView::meant_for) == Some(inputs.assessment.directory);
+    let certificate = evaluation.own_certificate().filter(|_| is_here || inputs.of_known_ca);
     let by_age = reason.is_of_time() || matches!(reason, IssueReason::Expired(_));
     let remaining = certificate.map(|one| Remaining::of(one, now)).filter(|_| by_age);
     let expires_soon = !matches!(remaining, None | Some(Remaining::Plenty));
     let mut scope = inputs.rate_limits.blocking(inputs.stream, names, true, now)?;
-    if scope.is_share() && expires_soon {
+    if scope.is_share() && expires_soon && is_here {
         match inputs.observed.verified {
             None => return Some(Step::VerifyCertificate),
             // Outside of the shares.
@@ -172,11 +206,12 @@ fn wait_for_limit(
     if *reason == IssueReason::Requested {
         return wait(Urgency::Renewal, first);
     }
-    let exempt = scope != LimitScope::Address && inputs.assessment.ari.is_within_window(now);
+    let is_in_window = is_here && inputs.assessment.ari.is_within_window(now);
+    let exempt = scope != LimitScope::Address && is_in_window;
     let by = certificate.map_or(first, |certificate| certificate.not_after);
     match (remaining, reason) {
         (Some(_), IssueReason::Suggested { .. }) if exempt => None,
-        (Some(Remaining::Critical), _) if evaluation.may_bypass() => None,
+        (Some(Remaining::Critical), _) if is_here && evaluation.may_bypass() => None,
         (Some(Remaining::Critical | Remaining::Low | Remaining::Expired), _) => {
             wait(Urgency::Expiring, by)
         }

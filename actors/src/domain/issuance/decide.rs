@@ -10,7 +10,7 @@ use super::event::{
 };
 use super::failing::{Failing, attempts};
 use super::state::{Issuance, State};
-use crate::domain::certificate::PrivateKey;
+use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
 use crate::domain::desired::desired_certificate::{Attempted, DesiredCertificate, Fingerprint};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::hash::stable_hash;
@@ -58,6 +58,8 @@ pub struct NewIssuance {
     pub ca: Option<ChosenCa>,
     /// ACME profile to request there.
     pub profile: Option<String>,
+    /// Algorithm of the key.
+    pub algorithm: KeyAlgorithm,
     /// Private key of the certificate.
     pub key: PrivateKey,
 }
@@ -66,7 +68,8 @@ impl NewIssuance {
     /// An issuance of all desired names at the first CA.
     pub fn of(desired: DesiredCertificate, key: PrivateKey) -> Self {
         let (names, profile) = (desired.names.clone(), desired.profile.clone());
-        Self { names, profile, desired, directory: None, ca: None, key }
+        let algorithm = desired.algorithm;
+        Self { names, profile, algorithm, desired, directory: None, ca: None, key }
     }
 }
 
@@ -108,7 +111,7 @@ pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, 
 }
 
 fn started(beginning: NewIssuance) -> IssuanceStarted {
-    let NewIssuance { desired, names, directory, ca, profile, key } = beginning;
+    let NewIssuance { desired, names, directory, ca, profile, algorithm, key } = beginning;
     let (left_out, left_out_wildcards) = split(desired.names.difference(&names).cloned());
     let fingerprint = desired.fingerprint();
     let (names, wildcards) = split(names);
@@ -118,7 +121,7 @@ fn started(beginning: NewIssuance) -> IssuanceStarted {
         left_out_wildcards,
         names,
         wildcards,
-        algorithm: desired.algorithm,
+        algorithm,
         profile,
         directory,
         ca,

@@ -88,6 +88,8 @@ pub fn outlook(
         fallbacks: &[],
         first_ca: directory,
         mark: None,
+        of_known_ca: false,
+        is_public: false,
         ca_is_gone: false,
         paused_until: None,
         first_edition: None,

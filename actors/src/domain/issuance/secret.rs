@@ -10,7 +10,7 @@ use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::check::{IssueReason, serves};
+use crate::domain::validity::check::{IssueReason, answered_ca, serves};
 use crate::domain::validity::renewal::renewal;
 
 /// Reads the Secret if the last read is too old, and refuses too many names or a foreign Secret.
@@ -56,13 +56,17 @@ pub(crate) fn is_left_alone(
         && (only_renewed || serves(secret, desired, now))
 }
 
-/// The steps after a good certificate: owner references and copied annotations, then `spec.tls`.
+/// The steps after a good certificate: owner references, copied annotations and the answered
+/// annotation `ca`, then `spec.tls`.
 pub(super) fn complete(evaluation: &Evaluation<'_>) -> Step {
     let (desired, observed) = (evaluation.desired, evaluation.inputs.observed);
     let owners = desired.owners.iter().map(|owner| owner.uid.to_string()).collect();
     let sets_owners = evaluation.inputs.owner_references;
+    let directory = evaluation.inputs.assessment.directory;
     let differs = |secret: &SecretView| {
-        (sets_owners && secret.owners != owners) || secret.copied != desired.copied.mark()
+        (sets_owners && secret.owners != owners)
+            || secret.copied != desired.copied.mark()
+            || secret.ca.as_deref() != answered_ca(secret, desired, directory)
     };
     if evaluation.secret().is_some_and(|secret| secret.ours && differs(secret)) && !observed.owned {
         return Step::UpdateOwners;

@@ -144,6 +144,11 @@ pub(crate) struct Inputs<'a> {
     pub first_ca: &'a str,
     /// How an issuance at the CA names it: not at all, where it is the first one of the flags.
     pub mark: Option<&'a str>,
+    /// Whether the certificate in the Secret is meant to be one of a CA that is configured.
+    pub of_known_ca: bool,
+    /// Whether the CA is one of a file and certifies public names only. Of the CA of the flags, the
+    /// plan says so.
+    pub is_public: bool,
     /// Whether the CA of the issuance under way is no longer configured.
     pub ca_is_gone: bool,
     /// End of the pause of an order that is kept; an edit of the desired certificate ends the pause

@@ -119,6 +119,8 @@ fn inputs<'a>(
         fallbacks: &[],
         first_ca: DIRECTORY,
         mark: None,
+        of_known_ca: false,
+        is_public: false,
         ca_is_gone: false,
         first_edition: None,
         rate_limits,

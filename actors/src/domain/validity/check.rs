@@ -213,10 +213,8 @@ fn first_reason(
     if *now >= renew_at {
         return Err(due(renew_at, *ari));
     }
-    let is_in_use = secret.meant_for().is_none_or(|url| url == *directory)
-        || secret.directory.as_deref() == Some(*directory);
     let is_asked = !desired.refuses_ca && desired.ca != secret.ca;
-    if secret.ours && !is_in_use && (*reissues && !desired.refuses_ca || is_asked) {
+    if secret.ours && !is_of(secret, directory) && (*reissues && !desired.refuses_ca || is_asked) {
         let url = secret.directory.as_deref().unwrap_or_default();
         return Err(IssueReason::OtherDirectory(cut(url, limits::QUOTED_MAX)));
     }
@@ -224,6 +222,24 @@ fn first_reason(
         return Err(IssueReason::Requested);
     }
     Ok(())
+}
+
+/// Whether the certificate of a Secret is one of this CA, or is meant to be, as far as is known.
+fn is_of(secret: &SecretView, directory: &str) -> bool {
+    secret.meant_for().is_none_or(|url| url == directory)
+        || secret.directory.as_deref() == Some(directory)
+}
+
+/// The annotation `ingress-acme.dev/ca` that the certificate of a Secret answers: that of its
+/// Ingress, where the certificate is of the CA that it names, also one that was edited since. A
+/// later difference of the CAs is then a change of the file.
+pub(crate) fn answered_ca<'a>(
+    secret: &'a SecretView,
+    desired: &'a DesiredCertificate,
+    directory: &str,
+) -> Option<&'a str> {
+    let is_answered = !desired.refuses_ca && is_of(secret, directory);
+    if is_answered { desired.ca.as_deref() } else { secret.ca.as_deref() }
 }
 
 /// Whether a Secret that is not ours is replaced though its certificate serves, because browsers do

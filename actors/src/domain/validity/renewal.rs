@@ -120,6 +120,11 @@ impl PolledCertificate {
 }
 
 impl RenewalWindows {
+    /// Directory of the CA that has issued the certificate in a Secret, as last observed.
+    pub(crate) fn directory(&self, secret: &SecretKey) -> Option<&str> {
+        self.by_secret.get(secret).map(|certificate| &*certificate.directory)
+    }
+
     /// Stores an observation of a Secret. Only certificates of ours by a CA whose directory is
     /// known are kept.
     pub(crate) fn record(

@@ -127,6 +127,7 @@ impl TlsSecrets for OfInstall {
         key: &SecretKey,
         owners: Option<&BTreeSet<IngressRef>>,
         copied: &Copied,
+        ca: Option<&str>,
     ) -> Result<SecretStatus, PortError> {
         self.cluster.call("set_metadata").await?;
         let mut state = self.cluster.state.borrow_mut();
@@ -140,6 +141,7 @@ impl TlsSecrets for OfInstall {
             secret.view.owners = secret.owners.clone();
         }
         secret.view.copied = copied.mark();
+        secret.view.ca = ca.map(Into::into);
         secret.install = Some(self.id.to_owned());
         Ok(Some(secret.view.clone()))
     }

@@ -100,6 +100,10 @@ pub struct CertificateRow {
     /// Number of further hosts, for which there is no room on the page.
     #[serde(skip_serializing_if = "is_none")]
     pub hosts_left_out: usize,
+    /// Name of the CA that has issued the certificate, or is to issue it, where a file names
+    /// several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
     /// Status of the certificate.
     pub state: CertificateStatus,
     /// End of the validity, as last read.
@@ -257,6 +261,7 @@ fn certificate(
         secret: planned.secret.name.clone(),
         hosts: planned.names.iter().take(most_hosts).map(DnsName::to_string).collect(),
         hosts_left_out: planned.names.len().saturating_sub(most_hosts),
+        ca: context.shown_ca(&planned.secret),
         state: CertificateStatus::of(validity, failing.is_some(), at_work, now),
         not_after: validity.map(|validity| validity.not_after),
         renewal: validity.map(|validity| validity.renewal),
@@ -292,6 +297,7 @@ mod tests {
             secret: "shop".into(),
             hosts: vec!["shop.example.com".to_owned()],
             hosts_left_out: 0,
+            ca: Some("own".to_owned()),
             state: CertificateStatus::Failing,
             not_after: Some(NOW),
             renewal: Some(NOW),

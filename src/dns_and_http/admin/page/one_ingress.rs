@@ -61,6 +61,11 @@ impl Explanation<'_> {
     fn row(&self) -> &IngressRow {
         &self.report.row
     }
+
+    /// Whether the certificates name their CAs, because there are several.
+    fn has_several_cas(&self) -> bool {
+        self.row().certificates.iter().any(|certificate| certificate.ca.is_some())
+    }
 }
 
 /// The first hosts of a certificate.

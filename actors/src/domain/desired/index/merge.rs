@@ -113,7 +113,8 @@ pub(super) fn merge(
     desired.refuses_ca = refuses_ca;
     desired.renew_only |= refuses_ca;
     desired.profile = desired.profile.or_else(|| profile.or(defaults.profile).cloned());
-    desired.algorithm = strongest(users).unwrap_or(algorithm);
+    let asked = strongest(users);
+    (desired.algorithm, desired.asks_algorithm) = (asked.unwrap_or(algorithm), asked.is_some());
     let any = !desired.names.is_empty() || !desired.undecided.is_empty();
     any.then_some(desired)
 }
@@ -134,6 +135,7 @@ fn of_nobody(secret: &SecretKey) -> DesiredCertificate {
         owners: BTreeSet::new(),
         routes: Arc::default(),
         algorithm: KeyAlgorithm::default(),
+        asks_algorithm: false,
         profile: None,
         ca: None,
         refuses_ca: false,

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use super::Index;
 use super::indexed_ingress::IndexedIngress;
-use crate::domain::desired::desired_certificate::WantedRoute;
+use crate::domain::cas::Refusal;
+use crate::domain::cut::cut;
+use crate::domain::desired::desired_certificate::{DesiredCertificate, WantedRoute};
 use crate::domain::desired::host_claims::Verdict;
 use crate::domain::desired::plan::{Plan, PlannedCertificate};
 use crate::domain::desired::problem::Problem;
-use crate::domain::ingress::{IngressClass, IngressKey};
+use crate::domain::ingress::{IngressClass, IngressKey, SecretKey};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 
@@ -21,7 +23,46 @@ impl Index {
         problems.extend(self.sharing_problems(key, &entry.plan));
         problems.extend(self.class_problems(entry));
         problems.extend(self.host_problems(key));
+        problems.extend(self.ca_problems(entry));
         Some(problems)
+    }
+
+    /// Problems of Secrets that several Ingresses share, and whose certificate may not have the CA
+    /// that this Ingress asks for: the names of all of them count.
+    fn ca_problems(&self, entry: &IndexedIngress) -> Vec<Problem> {
+        let Some(asked) = entry.view.annotation("ca") else { return Vec::new() };
+        let problem = |planned: &PlannedCertificate| {
+            let why = self.refusal(&planned.secret, Some(asked))?;
+            Some(Problem::RefusedCa { ca: cut(asked, limits::SHOWN_MAX), why })
+        };
+        let certificates = entry.plan.certificates.iter();
+        certificates.filter_map(problem).take(limits::PROBLEMS).collect()
+    }
+
+    /// Why the certificate of a Secret that several Ingresses share may not have the CA that it is
+    /// to have by an annotation: this one, or any.
+    fn refusal(&self, secret: &SecretKey, asked: Option<&str>) -> Option<Refusal> {
+        if !self.is_shared(secret) {
+            return None;
+        }
+        self.with_merged(secret, |desired| {
+            let is_asked = |desired: &&DesiredCertificate| {
+                asked.is_none_or(|asked| desired.ca.as_deref() == Some(asked))
+            };
+            let desired = desired.filter(is_asked).filter(|desired| desired.refuses_ca)?;
+            self.cas.choice_for(desired, None).refusal
+        })
+    }
+
+    /// The Ingresses, other than `key`, that share a Secret of it and ask for a CA that the
+    /// certificate may not have.
+    pub(crate) fn refused_beside(&self, key: &IngressKey) -> Vec<IngressKey> {
+        let secrets = self.secrets(key);
+        let refused = secrets.iter().filter(|secret| self.refusal(secret, None).is_some());
+        let asks = |user: &&IngressKey| {
+            *user != key && self.view(user).is_some_and(|view| view.annotation("ca").is_some())
+        };
+        refused.flat_map(|secret| self.users(secret)).filter(asks).cloned().collect()
     }
 
     /// Problems of hosts that no route leads through the class of the Ingress, because other

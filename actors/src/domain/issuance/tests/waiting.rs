@@ -187,6 +187,27 @@ fn a_renewal_within_the_window_of_its_ca_counts_in_no_limit_but_that_of_requests
 }
 
 #[test]
+fn a_renewal_at_another_ca_has_the_place_of_a_renewal_and_no_exemption() {
+    let began = RenewalWindow { start: now() - HOUR, end: now() - SECOND, explanation: None };
+    let (desired, stream) = (shop(), SecretKey::new("web", "shop"));
+    let step = |limits: &RateLimits, days: u32| {
+        let elsewhere =
+            SecretView { directory: Some("https://other.example".into()), ..with_days_left(days) };
+        let observed = ready(elsewhere);
+        let inputs = inputs(&stream, Some(&desired), &observed, limits);
+        let assessment = Assessment { ari: AriStatus::Window(&began), ..inputs.assessment };
+        next(&State::Idle, Inputs { assessment, of_known_ca: true, ..inputs })
+    };
+    let account = closed(LimitScope::Account);
+    let waits = |urgency, days: u32| waiting_for_limit(urgency, now() + days * DAY);
+    assert_eq!(step(&account, 20), waits(Urgency::Renewal, 20), "its window is of another CA");
+    assert_eq!(step(&account, 8), waits(Urgency::Expiring, 8));
+    assert_eq!(step(&account, 2), waits(Urgency::Expiring, 2), "no bypass");
+    // A share of the namespace is left by certificates of this CA only.
+    assert!(matches!(step(&share_used_up(), 8), Step::WaitForLimit(LimitScope::Share(_), _)));
+}
+
+#[test]
 fn ten_critical_certificates_of_a_namespace_bypass_a_limit_in_an_hour() {
     let mut limits = closed(LimitScope::Account);
     let observed = ready(with_days_left(2));

@@ -393,7 +393,8 @@ mod tests {
             let rules: Vec<Value> = hosts.iter().map(|host| json!({ "host": host })).collect();
             let spec = json!({"rules": rules, "tls": blocks, "ingressClassName": class});
             let view = of(&json!({"annotations": annotations, "labels": labels}), &spec);
-            let kept = limits::MAX_NAMES + 1 + limits::BAD_HOSTS + 1;
+            // As many wildcards as other names, and hosts that are neither.
+            let kept = 2 * (limits::MAX_NAMES + 1) + limits::BAD_HOSTS + 1;
             prop_assert!(view.rule_hosts.len() <= kept.min(hosts.len()));
             prop_assert!(view.tls.iter().all(|block| block.hosts.len() <= kept));
             prop_assert!(view.annotations.iter().all(|(_, value)| value.len() <= limits::FILLED_TLS));

@@ -164,12 +164,12 @@ mod tests {
     proptest! {
         /// Trimming at the adapter changes nothing of the names, and little is kept.
         #[test]
-        fn any_hosts_give_few_names_and_problems(hosts in prop::collection::vec(".{0,80}|[a-z]{1,3}\\.[a-z]{2}", 0..300)) {
+        fn any_hosts_give_few_names_and_problems(hosts in prop::collection::vec(".{0,80}|(\\*\\.)?[a-z]{1,3}\\.[a-z]{2}", 0..600)) {
             let kept = distinct_hosts(&hosts);
-            prop_assert!(kept.len() <= NAMES_KEPT + limits::BAD_HOSTS + 1);
+            prop_assert!(kept.len() <= 2 * NAMES_KEPT + limits::BAD_HOSTS + 1);
             let (whole, trimmed) = (Hosts::read(&hosts), Hosts::read(&kept));
-            prop_assert!(whole.bad.len() <= limits::BAD_HOSTS && whole.names.len() <= NAMES_KEPT);
-            prop_assert!(whole.names.len() == NAMES_KEPT || whole.names == trimmed.names);
+            prop_assert!(whole.bad.len() <= limits::BAD_HOSTS && whole.names.len() <= 2 * NAMES_KEPT);
+            prop_assert!(whole.names.len() >= NAMES_KEPT || whole.names == trimmed.names);
             prop_assert_eq!(whole.bad.is_empty(), trimmed.bad.is_empty());
         }
     }

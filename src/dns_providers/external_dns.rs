@@ -28,8 +28,8 @@ fn resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(&kind, "dnsendpoints")
 }
 
-/// Name of the object of a record name, which may be longer than a name of Kubernetes: a SHA-256, so
-/// that no tenant finds two names with the same object.
+/// Name of the object of a record name, which may be longer than a name of Kubernetes: a SHA-256,
+/// so that no tenant finds two names with the same object.
 fn object_name(record: &TxtRecord) -> String {
     let mut name = "ingress-acme-".to_owned();
     for octet in digest(&SHA256, record.name.as_str().as_bytes()).as_ref() {

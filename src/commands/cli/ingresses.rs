@@ -3,8 +3,8 @@
 use clap::{Args, ValueEnum};
 
 use super::cluster::{ClusterArgs, DryRunArgs, IngressArgs, IngressName, ScopeArgs};
-use super::{namespace, own_namespace};
 use super::serving::ServingArgs;
+use super::{namespace, own_namespace};
 
 /// Flags of `plan`.
 #[derive(Debug, Args)]

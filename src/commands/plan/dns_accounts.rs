@@ -20,10 +20,12 @@ pub(super) async fn dns_accounts(client: &Client, namespace: &str) -> Result<Dns
     let most = u32::try_from(limits::DNS_ACCOUNTS).unwrap_or(u32::MAX);
     let ours = ListParams::default().labels(&format!("{LABEL}=true")).limit(most);
     let listed = secrets.list(&ours).await.map_err(|error| {
+        let why = match &error {
+            kube::Error::Api(status) if status.code == 403 => "may not be read by you".to_owned(),
+            other => format!("cannot be read ({})", detail(other)),
+        };
         format!(
-            "DNS accounts of namespace {namespace} may not be read by you ({}), so wildcards seem to be proved by none. \
-             The operator reads them",
-            detail(&error)
+            "DNS accounts of namespace {namespace} {why}, so wildcards seem to be proved by none. The operator reads them"
         )
     })?;
     Ok(DnsAccounts::new(listed.items.iter().filter_map(account).collect()))

@@ -55,7 +55,7 @@ pub(super) fn event(about: &IngressRef, kube_event: KubeEvent, pod: &str, now: T
     }
 }
 
-/// Turns an Event about an Ingress into the same one about an object of the core API with that name.
+/// Turns an Event about an Ingress into the same one about an object of the core API with its name.
 pub(super) fn of_core(event: Event, kind: &str) -> Event {
     let object = event.regarding.map(|about| ObjectReference {
         api_version: Some("v1".to_owned()),

@@ -141,7 +141,7 @@ fn gone(write: Write, record: &TxtRecord) -> PortError {
     PortError::permanent(FailureClass::Dns, detail)
 }
 
-/// The error where the account was at another provider when the record was chosen: at the one of now
+/// The error where the account was at another provider when the record was chosen: at that of now
 /// its removal would succeed, and the record would stay.
 fn moved(write: Write, record: &TxtRecord, provider: &str) -> PortError {
     let (TxtRecord { account, name, value, .. }, verb) = (record, write.verb());

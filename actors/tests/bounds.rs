@@ -161,7 +161,7 @@ fn sharers(count: usize, class: impl Fn(usize) -> String) -> Vec<IngressView> {
     (0..count).map(sharer).collect()
 }
 
-/// What one tenant can write beyond each bound of an Ingress.
+/// Ingresses of one tenant beyond each bound.
 fn beyond_each_bound() -> Vec<Beyond> {
     let shop = || ingress("web", "shop", &["shop.example.com"]);
     let many = |host: fn(usize) -> String, count| TlsBlock {

@@ -1,4 +1,4 @@
-//! What users and other controllers do in the cluster, and what they find there.
+//! Edits of users and of other controllers in the cluster, and the state that they find.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

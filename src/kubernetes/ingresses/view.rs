@@ -34,7 +34,7 @@ pub fn view(ingress: &Ingress) -> IngressView {
     view_with(ingress, &Reading::default())
 }
 
-/// What a view contains beside the fields that every one has.
+/// Parts of a view beside the fields that every one has.
 #[derive(Clone, Default)]
 pub(super) struct Reading {
     /// Prefixes of the annotations that are copied to the Secret.
@@ -160,8 +160,8 @@ fn is_tls_applied(ingress: &Ingress) -> bool {
     applied.is_some_and(|applied| Some(&applied.spec.tls) == present)
 }
 
-/// Hashes what users write: annotations, labels and the spec. `spec.tls` and the mark of what we
-/// filled in are left out, because we write them too; so is kubectl's copy of what was applied.
+/// Hashes the fields that users write: annotations, labels and the spec. `spec.tls` and its mark
+/// are left out, because we write them too; so is kubectl's copy of the applied object.
 fn edition(ingress: &Ingress) -> Edition {
     let ours = |name: &str| {
         name == IN_PLACE_ANNOTATION || name.strip_prefix(ANNOTATION_PREFIX) == Some(FILLED_TLS)
@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(class(&json!({}), &json!({})), IngressClass::Default);
     }
 
-    /// `kubectl apply` of a manifest with exactly what we filled in changes no field manager.
+    /// `kubectl apply` of a manifest with exactly the `spec.tls` of ours changes no field manager.
     #[test]
     fn a_spec_tls_that_was_applied_since_it_was_filled_in_is_not_marked_as_ours() {
         let block = |secret: &str| json!([{"hosts": ["a.example.com"], "secretName": secret}]);
@@ -383,7 +383,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
         /// Whatever a tenant writes, the view and the plan are bounded by the size of the Ingress,
-        /// and what is told about it fits into an Event and moves no cursor.
+        /// and each text about it fits into an Event and moves no cursor.
         #[test]
         fn any_ingress_is_a_view_and_a_plan_of_bounded_size(
             hosts in prop::collection::vec(proptest::option::of(host()), 0..250),

@@ -1,4 +1,4 @@
-//! What is in the cluster, compared with the outcomes.
+//! Objects in the cluster, compared with the outcomes.
 
 use std::collections::{BTreeMap, BTreeSet};
 

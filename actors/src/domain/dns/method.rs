@@ -6,16 +6,16 @@ use crate::domain::dns::txt::{ChallengeTarget, RecordName};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::name::DnsName;
 
-/// What DNS says about a name that is proved there.
+/// Answers of DNS about a name that is proved there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct DnsFacts {
     /// Where the record of DNS-01 is written, or why that is not known.
     pub target: Result<ChallengeTarget, String>,
-    /// What is known of its DNS-PERSIST-01 record.
+    /// State of its DNS-PERSIST-01 record.
     pub persist: Persist,
 }
 
-/// What is known of the DNS-PERSIST-01 record of a name.
+/// State of the DNS-PERSIST-01 record of a name, as far as is known.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Persist {
     /// `--dns-persist-01` is not set.
@@ -50,7 +50,7 @@ pub(crate) enum Proof {
 /// DNS-PERSIST-01 would prove the name, where that method is in use.
 ///
 /// # Errors
-/// A failure that says what the user can do.
+/// A failure with the remedy of the user.
 pub(crate) fn choose(
     name: &DnsName,
     namespace: &str,

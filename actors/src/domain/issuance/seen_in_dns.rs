@@ -9,10 +9,10 @@ use crate::domain::dns::txt::TxtRecord;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
 
-/// What a job observes in DNS. Lost at a restart of the process, as all observations are.
+/// Observations of a job in DNS. Lost at a restart of the process, as all observations are.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct InDns {
-    /// What DNS says about each name that is proved there.
+    /// Answers of DNS about each name that is proved there.
     pub facts: BTreeMap<DnsName, DnsFacts>,
     /// Whether the authorizations of the order were read.
     pub offers_read: bool,

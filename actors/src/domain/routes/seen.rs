@@ -1,4 +1,4 @@
-//! What the watch of Ingresses shows of the routes to the solver in users' namespaces.
+//! Routes to the solver in users' namespaces, as the watch of Ingresses shows them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Routes: what is written when, and what stays.
+//! Routes: the writes, their time, and the objects that stay.
 
 use super::*;
 use crate::domain::desired::desired_certificate::WantedRoute;

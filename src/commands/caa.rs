@@ -63,7 +63,7 @@ async fn present(nameserver: Option<SocketAddr>, host: &DnsName) -> anyhow::Resu
 /// The records for the CAs of a file that have an account. Fails where the present records forbid
 /// one of them to issue.
 async fn show_all(args: &CaaArgs, cas: CasOfCommand) -> anyhow::Result<ExitCode> {
-    let (host, mut issuers) = (&args.host, Vec::new());
+    let (host, mut issuers, mut unasked) = (&args.host, Vec::new(), Vec::new());
     let (say, (method, how)) = (|line: &str| _ = print(line), method_of(host));
     let is_meant = |ca: &Ca| args.ca.as_ref().is_none_or(|name| *name == ca.name);
     let meant: Vec<_> = cas.all.iter().filter(|(ca, _)| is_meant(ca)).collect();
@@ -79,7 +79,10 @@ async fn show_all(args: &CaaArgs, cas: CasOfCommand) -> anyhow::Result<ExitCode>
                 None => say(&format!("{name}: it names no caaIdentities (RFC 8555 §7.1.1)")),
             },
             Ok(None) => say(&format!("{name}: no account yet; the first order makes one")),
-            Err(error) => say(&format!("{name}: {error}")),
+            Err(error) => {
+                say(&format!("{name}: {error}"));
+                unasked.push(&**name);
+            }
         }
     }
     ensure!(!issuers.is_empty(), "no record can name one of these CAs");
@@ -89,6 +92,11 @@ async fn show_all(args: &CaaArgs, cas: CasOfCommand) -> anyhow::Result<ExitCode>
     ));
     let found = present(args.nameserver, host).await?;
     let mut worst = ExitCode::SUCCESS;
+    if !unasked.is_empty() {
+        let unasked = unasked.join(", ");
+        say(&format!("Attention: {unasked} could not be asked, and these records alone lock it out; run this again.\n"));
+        worst = ExitCode::FAILURE;
+    }
     for (name, issuer) in issuers {
         print(&format!("{name}:"));
         let reported = report(&found, &found.permission(&issuer, host, method), method);

@@ -4,3 +4,4 @@
 pub(crate) mod cleaner;
 pub(crate) mod pauses;
 pub mod ports;
+pub(crate) mod writes;

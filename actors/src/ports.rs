@@ -26,7 +26,7 @@ use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::renewal::RenewalWindow;
-pub use error::{CreateError, JournalError, PortError, bounded};
+pub use error::{CreateError, JournalError, Pauses, PortError, TxtError, bounded};
 
 /// A change of the watched Ingresses.
 #[derive(Clone, Debug)]
@@ -324,9 +324,9 @@ pub trait ChallengeDns {
 #[async_trait(?Send)]
 pub trait DnsRecords {
     /// Adds the record beside others of the same name. One that is there already is no error.
-    async fn add(&self, record: &TxtRecord) -> Result<(), PortError>;
+    async fn add(&self, record: &TxtRecord) -> Result<(), TxtError>;
     /// Removes the record, and no other one. A record that is gone is no error.
-    async fn remove(&self, record: &TxtRecord) -> Result<(), PortError>;
+    async fn remove(&self, record: &TxtRecord) -> Result<(), TxtError>;
 }
 
 /// Keys and certificates, without I/O.

@@ -94,7 +94,9 @@ async fn show_all(args: &CaaArgs, cas: CasOfCommand) -> anyhow::Result<ExitCode>
     let mut worst = ExitCode::SUCCESS;
     if !unasked.is_empty() {
         let unasked = unasked.join(", ");
-        say(&format!("Attention: {unasked} could not be asked, and these records alone lock it out; run this again.\n"));
+        say(&format!(
+            "Attention: {unasked} could not be asked, and these records alone lock it out; run this again.\n"
+        ));
         worst = ExitCode::FAILURE;
     }
     for (name, issuer) in issuers {

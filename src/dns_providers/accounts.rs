@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::runtime::watcher;
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::Instant;
 use zeroize::Zeroize;
 
 use super::catalog;
@@ -21,6 +22,7 @@ use super::credentials::Credentials;
 use super::provider::Cluster;
 use super::records::{Account, DnsProviders, Loaded, NameLocks, writes_at_once};
 use crate::kubernetes::client::scope_watch::{ScopeWatch, Watched, Watching};
+use crate::process::clock::SystemClock;
 
 /// The DNS accounts of the operator's namespace.
 pub struct Accounts {
@@ -29,11 +31,12 @@ pub struct Accounts {
     pub accounts: watch::Receiver<Arc<DnsAccounts>>,
     /// Records that are written with them.
     pub records: Rc<dyn DnsRecords>,
-    /// Secrets that cannot be used, each version once.
+    /// Secrets that cannot be used, each again every [`limits::EVENT_REPEAT`].
     pub refused: mpsc::Receiver<RefusedSecret>,
 }
 
 /// A Secret that cannot be used as an account.
+#[derive(Clone, Debug)]
 pub struct RefusedSecret {
     /// `metadata.name`.
     pub name: String,
@@ -76,8 +79,8 @@ struct ReadSecret {
     version: Option<String>,
     /// The account of the newest version that can be used; `None` if there is none.
     account: Option<(DnsAccount, Arc<Account>)>,
-    /// Whether this version can be used.
-    is_usable: bool,
+    /// Why this version cannot be used, if it cannot.
+    refusal: Option<RefusedSecret>,
 }
 
 /// All Secrets with the label.
@@ -98,13 +101,34 @@ struct Store {
 
 impl Store {
     async fn run(mut self) {
+        let first = Instant::now() + limits::EVENT_REPEAT;
+        let mut again = tokio::time::interval_at(first, limits::EVENT_REPEAT);
         loop {
             let labels = Some(format!("{LABEL}=true"));
             let watching = Watching { plural: "DNS accounts", rights: "install.yaml", labels };
             let scope = Some(self.cluster.namespace.as_str().into());
             let mut watch = ScopeWatch::<Secret>::new(&self.cluster.client, &scope, watching);
-            while !self.take(watch.next().await) {}
+            loop {
+                tokio::select! {
+                    watched = watch.next() => if self.take(watched) {
+                        break;
+                    },
+                    // Kubernetes deletes an Event after an hour.
+                    _ = again.tick() => self.tell_refused(),
+                }
+            }
         }
+    }
+
+    fn tell_refused(&self) {
+        self.read.values().filter_map(|read| read.refusal.as_ref()).for_each(|one| self.tell(one));
+    }
+
+    fn tell(&self, refused: &RefusedSecret) {
+        let RefusedSecret { name, reason, .. } = refused;
+        tracing::warn!(account = name, reason, "a DNS account's Secret cannot be used");
+        // With as many waiting, the log and the metric have to do.
+        _ = self.refusals.try_send(refused.clone());
     }
 
     /// Takes an event of the watch. Returns whether all Secrets must be listed again.
@@ -154,8 +178,9 @@ impl Store {
             Some(known) if known.version.is_some() && known.version == version => known,
             known => {
                 let known = known.and_then(|known| known.account);
-                let (account, is_usable) = self.account(&name, &secret, known);
-                ReadSecret { version, account, is_usable }
+                let (account, refusal) = self.account(&name, &secret, known);
+                refusal.iter().for_each(|refusal| self.tell(refusal));
+                ReadSecret { version, account, refusal }
             }
         };
         for value in secret.data.iter_mut().flat_map(BTreeMap::values_mut) {
@@ -175,39 +200,26 @@ impl Store {
         all.insert(name, read);
     }
 
-    /// The account of a Secret, and whether this version of the Secret can be used. With one that
-    /// cannot, the account stays as it was: an edit with a mistake ends no renewal.
+    /// The account of a Secret, and why this version of the Secret cannot be used. Then the account
+    /// stays as it was: an edit with a mistake ends no renewal.
     fn account(
         &self,
         name: &str,
         secret: &Secret,
         known: Option<(DnsAccount, Arc<Account>)>,
-    ) -> (Option<(DnsAccount, Arc<Account>)>, bool) {
+    ) -> (Option<(DnsAccount, Arc<Account>)>, Option<RefusedSecret>) {
         let writes = known.as_ref().map(|(_, writing)| writing.writes.clone());
         match usable(name, secret, &self.cluster, writes.unwrap_or_else(writes_at_once)) {
             Ok((account, writing)) => {
                 let provider = account.provider.as_str();
                 tracing::info!(account = name, provider, "a DNS account is read");
-                (Some((account, Arc::new(writing))), true)
+                (Some((account, Arc::new(writing))), None)
             }
             Err(reason) => {
-                self.refuse(name, secret, &reason, known.is_some());
-                (known, false)
+                let refused = refused(name, secret, &reason, known.is_some());
+                (known, Some(refused))
             }
         }
-    }
-
-    fn refuse(&self, name: &str, secret: &Secret, reason: &str, is_kept: bool) {
-        let meanwhile = if is_kept {
-            "until it is mended, the account is used as it was, and a process that starts cannot use it"
-        } else {
-            "there is no such account until it is mended"
-        };
-        tracing::warn!(account = name, reason, meanwhile, "a DNS account's Secret cannot be used");
-        let uid = secret.metadata.uid.clone().unwrap_or_default();
-        let reason = format!("This Secret cannot be used as a DNS account: {reason}; {meanwhile}");
-        // With as many waiting, the log and the metric have to do.
-        _ = self.refusals.try_send(RefusedSecret { name: name.to_owned(), uid, reason });
     }
 
     fn publish(&mut self) {
@@ -215,7 +227,7 @@ impl Store {
         let accounts: Vec<_> = usable.clone().map(|(account, _)| account.clone()).collect();
         let writing = usable.map(|(account, writing)| (account.name.clone(), writing.clone()));
         let writing: BTreeMap<_, _> = writing.collect();
-        let wrong = self.read.values().filter(|read| !read.is_usable).count();
+        let wrong = self.read.values().filter(|read| read.refusal.is_some()).count();
         self.metrics.dns_accounts(accounts.len(), wrong);
         // The writers first, so that no account is named without its writer.
         self.loaded.send_replace(Arc::new(Loaded { writing }));
@@ -229,6 +241,30 @@ impl Store {
             is_new || is_first
         });
     }
+}
+
+fn refused(name: &str, secret: &Secret, reason: &str, is_kept: bool) -> RefusedSecret {
+    let meanwhile = if is_kept {
+        "until it is mended, the account is used as it was, and a process that starts cannot use it"
+    } else {
+        "there is no such account until it is mended"
+    };
+    let uid = secret.metadata.uid.clone().unwrap_or_default();
+    let reason = format!("This Secret cannot be used as a DNS account: {reason}; {meanwhile}");
+    RefusedSecret { name: name.to_owned(), uid, reason }
+}
+
+/// Reads a Secret as the account that the operator would have of it after a start.
+///
+/// # Errors
+/// The fault of the Secret, without a value of its keys.
+pub(crate) fn account_of(secret: &Secret, client: &Client) -> Result<DnsAccount, String> {
+    let metadata = &secret.metadata;
+    let namespace = metadata.namespace.clone().unwrap_or_default();
+    let clock = Arc::new(SystemClock::default());
+    let cluster = Cluster { client: client.clone(), namespace, clock };
+    let name = metadata.name.as_deref().unwrap_or_default();
+    usable(name, secret, &cluster, writes_at_once()).map(|(account, _)| account)
 }
 
 /// Reads a Secret as an account. No value of the provider's keys is in the error.

@@ -22,7 +22,7 @@ use super::webhook::Webhook;
 const REQUEST: Option<Duration> = Some(limits::DNS_PROVIDER_REQUEST);
 
 /// The provider with this name.
-pub(crate) fn find(name: &str) -> Option<&'static Provider> {
+pub(super) fn find(name: &str) -> Option<&'static Provider> {
     PROVIDERS.iter().find(|provider| provider.name == name)
 }
 

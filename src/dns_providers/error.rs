@@ -30,8 +30,10 @@ pub(super) enum Kind {
     Zone,
     /// The provider refuses the request, and would refuse a retry.
     Request,
-    /// The same request may succeed soon: a timeout, a limit on requests, HTTP 5xx.
+    /// The same request may succeed soon: a timeout, HTTP 5xx.
     Passing,
+    /// The provider limits the requests of the account.
+    Busy,
 }
 
 impl ProviderError {
@@ -61,11 +63,11 @@ impl ProviderError {
                 "; check that zone {zone} is at {provider}, and that the keys of the Secret {account} may edit it"
             ),
             Kind::Request => format!("; check the Secret {account} in the operator's namespace"),
-            Kind::Passing => String::new(),
+            Kind::Passing | Kind::Busy => String::new(),
         };
         let detail = format!("{provider} could not {doing} the TXT record {name}: {words}{advice}");
         match self.kind {
-            Kind::Passing => PortError::transient_until(detail, self.retry_after),
+            Kind::Passing | Kind::Busy => PortError::transient_until(detail, self.retry_after),
             _ => PortError::permanent(FailureClass::Dns, detail),
         }
     }
@@ -76,7 +78,8 @@ impl Kind {
         match status {
             401 | 403 | 407 => Self::Credentials,
             404 => Self::Zone,
-            408 | 425 | 429 | 500.. => Self::Passing,
+            429 => Self::Busy,
+            408 | 425 | 500.. => Self::Passing,
             _ => Self::Request,
         }
     }
@@ -132,7 +135,7 @@ mod tests {
         let cases = [
             (Error::Unauthorized, Kind::Credentials),
             (api("HTTP 403: {\"message\": \"no access\"}"), Kind::Credentials),
-            (api("HTTP 429: slow down"), Kind::Passing),
+            (api("HTTP 429: slow down"), Kind::Busy),
             (api("HTTP 503"), Kind::Passing),
             (api("Route53 API error: 403 Forbidden - no access"), Kind::Credentials),
             (api("HTTP 409: exists"), Kind::Request),

@@ -9,12 +9,13 @@ use ingress_acme_actors::domain::dns::account_secret::LABEL;
 use ingress_acme_actors::domain::dns::txt::{RecordName, TxtRecord};
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::limits;
-use ingress_acme_actors::ports::{DnsRecords, PortError};
+use ingress_acme_actors::ports::{DnsRecords, Pauses, PortError, TxtError};
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 
 use super::credentials::Redaction;
-use super::error::ProviderError;
+use super::error::{Kind, ProviderError};
 
 /// TTL of the records, in seconds: the CA asks the authoritative servers, and a resolver on the way
 /// should not keep an answer.
@@ -109,27 +110,54 @@ impl Write {
 }
 
 impl DnsProviders {
-    async fn write(&self, write: Write, record: &TxtRecord) -> Result<(), PortError> {
+    async fn write(&self, write: Write, record: &TxtRecord) -> Result<(), TxtError> {
         let account = self.loaded.borrow().writing.get(&record.account).cloned();
         let account = account.ok_or_else(|| gone(write, record))?;
         if record.provider.as_ref().is_some_and(|of_then| *of_then != account.provider) {
-            return Err(moved(write, record, account.title));
+            return Err(moved(write, record, account.title).into());
         }
-        let _alone = self.names.lock(&record.name).await;
-        account.write(write, record).await
+        let Some(writer) = &account.writer else {
+            return Err(writes_nothing(write, record).into());
+        };
+        let turn = async { (self.names.lock(&record.name).await, account.writes.acquire().await) };
+        let Ok(_turn) = timeout(limits::DNS_TURN, turn).await else {
+            return Err(no_turn(write, record));
+        };
+        let begun = Instant::now();
+        let written = timeout(limits::DNS_WRITE, write.run(writer.as_ref(), record)).await;
+        let late = |_| Err(ProviderError::new(Kind::Passing, "no answer in time"));
+        let is_slow = begun.elapsed() >= limits::DNS_SLOW_WRITE;
+        written.unwrap_or_else(late).map_err(|error| account.error(error, write, record, is_slow))
     }
 }
 
 impl Account {
-    async fn write(&self, write: Write, record: &TxtRecord) -> Result<(), PortError> {
-        let Some(writer) = &self.writer else { return Err(writes_nothing(write, record)) };
-        let _permit = self.writes.acquire().await; // it is never closed
-        let done = write.run(writer.as_ref(), record).await;
-        let error = |error: ProviderError| {
-            error.into_port_error((write.verb(), self.title), record, &self.redaction)
-        };
-        done.map_err(error)
+    /// The error of a write, which was slow or not.
+    fn error(
+        &self,
+        error: ProviderError,
+        write: Write,
+        record: &TxtRecord,
+        slow: bool,
+    ) -> TxtError {
+        let is_of_all = slow || error.kind == Kind::Busy;
+        let doing = (write.verb(), self.title);
+        let error = TxtError::from(error.into_port_error(doing, record, &self.redaction));
+        match error.pauses {
+            Pauses::Zone if is_of_all => TxtError { pauses: Pauses::Account, ..error },
+            _ => error,
+        }
     }
+}
+
+/// The error of a write that others of the same name or account have kept from its turn: those pause
+/// nothing, for a tenant can have many at one name.
+fn no_turn(write: Write, record: &TxtRecord) -> TxtError {
+    let (TxtRecord { account, name, .. }, verb) = (record, write.verb());
+    let detail = format!(
+        "cannot {verb} the TXT record {name} yet: too many writes of this name, or with the DNS account {account}, come before"
+    );
+    TxtError { error: PortError::transient(detail), pauses: Pauses::Nothing }
 }
 
 fn gone(write: Write, record: &TxtRecord) -> PortError {
@@ -165,11 +193,11 @@ fn writes_nothing(write: Write, record: &TxtRecord) -> PortError {
 
 #[async_trait(?Send)]
 impl DnsRecords for DnsProviders {
-    async fn add(&self, record: &TxtRecord) -> Result<(), PortError> {
+    async fn add(&self, record: &TxtRecord) -> Result<(), TxtError> {
         self.write(Write::Add, record).await
     }
 
-    async fn remove(&self, record: &TxtRecord) -> Result<(), PortError> {
+    async fn remove(&self, record: &TxtRecord) -> Result<(), TxtError> {
         self.write(Write::Remove, record).await
     }
 }

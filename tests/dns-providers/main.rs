@@ -25,7 +25,7 @@ use ingress_acme_actors::domain::dns::account::DnsAccounts;
 use ingress_acme_actors::domain::dns::account_secret::LABEL;
 use ingress_acme_actors::domain::dns::txt::{RecordName, TxtRecord};
 use ingress_acme_actors::domain::name::DnsName;
-use ingress_acme_actors::ports::{DnsRecords, PortError};
+use ingress_acme_actors::ports::{DnsRecords, PortError, TxtError};
 use ingress_acme_actors::reporting::metrics::Metrics;
 use ingress_acme_control_plane::{apply_yaml, installed};
 use ingress_acme_sim::clock::Clock;
@@ -130,16 +130,16 @@ pub(crate) fn record(account: &str, zone: &str, domain: &str, value: &str) -> Tx
 }
 
 /// Text of a permanent error; panics for any other result.
-pub(crate) fn permanent(result: Result<(), PortError>) -> String {
-    match result {
+pub(crate) fn permanent(result: Result<(), TxtError>) -> String {
+    match result.map_err(|error| error.error) {
         Err(PortError::Permanent(failure)) => failure.detail,
         other => panic!("not a permanent error: {other:?}"),
     }
 }
 
 /// Text of a transient error; panics for any other result.
-pub(crate) fn transient(result: Result<(), PortError>) -> String {
-    match result {
+pub(crate) fn transient(result: Result<(), TxtError>) -> String {
+    match result.map_err(|error| error.error) {
         Err(PortError::Transient { detail, .. }) => detail,
         other => panic!("not a transient error: {other:?}"),
     }

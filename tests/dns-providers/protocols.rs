@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ingress_acme_actors::domain::limits;
-use ingress_acme_actors::ports::PortError;
+use ingress_acme_actors::ports::{Pauses, PortError, TxtError};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
@@ -100,8 +100,10 @@ async fn errors_are_kept_apart(server: &Server, accounts: &Accounts) {
     );
     server.answers(429, "Retry-After: 7\r\n", "slow down");
     let busy = accounts.records.add(&value).await;
-    let Err(PortError::Transient { retry_after, .. }) = &busy else { panic!("{busy:?}") };
-    assert_eq!(*retry_after, Some(Duration::from_secs(7)));
+    let Err(TxtError { error: PortError::Transient { retry_after, .. }, pauses }) = &busy else {
+        panic!("{busy:?}")
+    };
+    assert_eq!((*retry_after, *pauses), (Some(Duration::from_secs(7)), Pauses::Account));
     server.answers(502, "", "");
     transient(accounts.records.remove(&value).await);
     server.answers(302, "Location: http://127.0.0.1:1/\r\n", "");

@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::context::OperatorContext;
+use crate::dns::writes::TxtWrite;
 use crate::domain::dns::records::{Purpose, is_open};
 use crate::domain::dns::txt::TxtRecord;
 use crate::domain::issuance::{Command, TxtAdded};
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::messages::StopWriting;
-use crate::ports::{PortError, bounded};
+use crate::ports::PortError;
 
 /// Actor that removes TXT records. One removal is in flight at a time.
 pub(crate) struct TxtCleaner {
@@ -104,35 +105,45 @@ async fn remove(
     purposes: BTreeSet<Purpose>,
     failing_since: Option<Timestamp>,
 ) -> (TxtRecord, Result<(), PortError>) {
-    let version = context.version_of_account(&txt.account);
-    let begun = context.clock.now();
-    let removed =
-        bounded(limits::DNS_WRITE, "DNS provider", context.dns.records.remove(&txt)).await;
+    let removed = context.write_txt(TxtWrite::Remove, &txt).await;
     let now = context.clock.now();
-    context.dns_pauses.answered(&version, &txt, &removed, (now.since(begun), now));
-    context.metrics.dns_write("remove", &removed);
     if let Err(error) = removed {
         if failing_since.is_none_or(|since| now.since(since) < limits::TXT_KEPT) {
             return (txt, Err(error));
         }
         warn!(name = %txt.name, account = txt.account, %error, "a TXT record is given up; remove it by hand");
     }
-    // A CA may have opened the same order again meanwhile, which needs the record.
-    let needs =
+    let written = journal_removal(&context, &txt, &purposes).await;
+    (txt, written)
+}
+
+/// Journals that a record is gone. An order of it that a CA has opened again meanwhile needs the
+/// record, which is then written again: the order's job may have found it in the journal before.
+async fn journal_removal(
+    context: &OperatorContext,
+    txt: &TxtRecord,
+    purposes: &BTreeSet<Purpose>,
+) -> Result<(), PortError> {
+    let is_needed =
         |(stream, order): &Purpose| context.ledger.with(stream, |state| is_open(state, order));
-    if purposes.iter().any(needs) {
-        let added = bounded(limits::DNS_WRITE, "DNS provider", context.dns.records.add(&txt)).await;
-        context.metrics.dns_write("add", &added);
-        return (txt, added);
-    }
-    for (stream, order) in purposes {
-        let command = Command::RemoveTxt(TxtAdded { order, txt: txt.clone() });
-        if let Err(error) = context.ledger.commit(&stream, command, now).await {
-            debug!(%error, "the removal is not journaled, and made again");
-            return (txt, Err(PortError::transient(error.to_string())));
+    let journal = async |(stream, order): &Purpose, command: fn(TxtAdded) -> Command| {
+        let command = command(TxtAdded { order: order.clone(), txt: txt.clone() });
+        let committed = context.ledger.commit(stream, command, context.clock.now()).await;
+        committed.map(drop).map_err(|error| PortError::transient(error.to_string()))
+    };
+    for purpose in purposes {
+        // Another one may have been opened while the one before was journaled.
+        if !is_needed(purpose) {
+            journal(purpose, Command::RemoveTxt).await?;
         }
     }
-    (txt, Ok(()))
+    let needing: Vec<&Purpose> = purposes.iter().filter(|purpose| is_needed(purpose)).collect();
+    for purpose in &needing {
+        if !context.ledger.txt().has(txt, purpose) {
+            journal(purpose, Command::AddTxt).await?;
+        }
+    }
+    if needing.is_empty() { Ok(()) } else { context.write_txt(TxtWrite::Add, txt).await }
 }
 
 impl Actor for TxtCleaner {

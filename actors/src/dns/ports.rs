@@ -10,7 +10,7 @@ use crate::domain::dns::account::DnsAccounts;
 use crate::domain::dns::txt::{ChallengeTarget, TxtRecord};
 use crate::domain::failure::FailureClass;
 use crate::domain::name::DnsName;
-use crate::ports::{ChallengeDns, DnsRecords, PortError};
+use crate::ports::{ChallengeDns, DnsRecords, PortError, TxtError};
 
 /// The ports of challenges that are answered in DNS.
 #[derive(Clone)]
@@ -39,12 +39,12 @@ const NOTHING: &str = "there is no DNS provider";
 
 #[async_trait(?Send)]
 impl DnsRecords for NoDns {
-    async fn add(&self, _: &TxtRecord) -> Result<(), PortError> {
-        Err(PortError::permanent(FailureClass::Dns, NOTHING))
+    async fn add(&self, _: &TxtRecord) -> Result<(), TxtError> {
+        Err(PortError::permanent(FailureClass::Dns, NOTHING).into())
     }
 
-    async fn remove(&self, _: &TxtRecord) -> Result<(), PortError> {
-        Err(PortError::permanent(FailureClass::Dns, NOTHING))
+    async fn remove(&self, _: &TxtRecord) -> Result<(), TxtError> {
+        Err(PortError::permanent(FailureClass::Dns, NOTHING).into())
     }
 }
 

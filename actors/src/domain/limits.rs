@@ -36,14 +36,20 @@ pub const CA_CALL: Duration = secs(30);
 pub const JOURNAL_CALL: Duration = secs(150);
 /// Longest probe of a host: DNS and one small HTTP request.
 pub const PROBE_CALL: Duration = secs(5);
-/// Longest request to a DNS provider, its sign-in included. The job has a slot meanwhile.
+/// Longest write at a DNS provider, its sign-in included. The job has a slot meanwhile.
 pub const DNS_WRITE: Duration = secs(20);
+/// Longest wait of a write for those before, of the same name or with the same account. With writes
+/// of half a second, 40 of one name and 600 of one account fit.
+pub const DNS_TURN: Duration = secs(20);
+/// Longest port call for a TXT record: [`DNS_TURN`], [`DNS_WRITE`], and some time.
+pub const DNS_CALL: Duration = secs(45);
 /// Longest look at what DNS says about the challenge of a name: CNAMEs, the zone, its servers.
 pub const DNS_LOOK: Duration = secs(10);
 /// Names that one job looks up in DNS, or writes there, at the same time.
 pub const DNS_AT_ONCE: usize = 4;
 /// Duration from which a failed write was slow, so that its account pauses as a whole. Below that,
-/// a failure holds no slot for long, and only the writes of its zone pause.
+/// a failure holds no slot for long, and only the writes of its zone pause. The time of waiting for
+/// writes before does not count.
 pub const DNS_SLOW_WRITE: Duration = secs(5);
 /// Pause of the writes with a DNS account that did not answer in time or failed, so that its jobs
 /// do not hold the slots of others one after the other.

@@ -23,7 +23,7 @@ use crate::domain::validity::renewal::RenewalWindow;
 use crate::ports::{
     CertificateAuthority, ChallengeDns, CreateError, DnsRecords, EventRecorder, IngressChange,
     IngressClasses, IngressSource, Installation, JournalError, PortError, Probe, Replaces, Routes,
-    SecretReads, SegmentNumbers, Segments, TlsSecrets, Written,
+    SecretReads, SegmentNumbers, Segments, TlsSecrets, TxtError, Written,
 };
 
 /// Crash point of one operator, measured in port calls.
@@ -147,11 +147,11 @@ impl<P: TlsSecrets> TlsSecrets for Crashable<P> {
 
 #[async_trait(?Send)]
 impl<P: DnsRecords> DnsRecords for Crashable<P> {
-    async fn add(&self, record: &TxtRecord) -> Result<(), PortError> {
+    async fn add(&self, record: &TxtRecord) -> Result<(), TxtError> {
         self.crash_point.call(self.port.add(record)).await
     }
 
-    async fn remove(&self, record: &TxtRecord) -> Result<(), PortError> {
+    async fn remove(&self, record: &TxtRecord) -> Result<(), TxtError> {
         self.crash_point.call(self.port.remove(record)).await
     }
 }

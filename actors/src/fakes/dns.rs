@@ -15,7 +15,7 @@ use crate::domain::dns::txt::{ChallengeTarget, RecordName, TxtRecord};
 use crate::domain::failure::FailureClass;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
-use crate::ports::{ChallengeDns, Clock, DnsRecords, PortError};
+use crate::ports::{ChallengeDns, Clock, DnsRecords, PortError, TxtError};
 
 /// DNS, and the provider of all accounts.
 pub struct FakeDns {
@@ -172,7 +172,7 @@ impl FakeDns {
 
 #[async_trait(?Send)]
 impl DnsRecords for FakeDns {
-    async fn add(&self, record: &TxtRecord) -> Result<(), PortError> {
+    async fn add(&self, record: &TxtRecord) -> Result<(), TxtError> {
         self.called("dns_add", record).await?;
         let at = self.clock.now() + self.lag.get();
         let key = (record.name.clone(), record.value.clone());
@@ -180,7 +180,7 @@ impl DnsRecords for FakeDns {
         Ok(())
     }
 
-    async fn remove(&self, record: &TxtRecord) -> Result<(), PortError> {
+    async fn remove(&self, record: &TxtRecord) -> Result<(), TxtError> {
         self.called("dns_remove", record).await?;
         tokio::time::sleep(self.removal.get()).await;
         self.records.borrow_mut().remove(&(record.name.clone(), record.value.clone()));

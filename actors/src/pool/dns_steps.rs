@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::job_runner::JobRunner;
+use crate::dns::writes::TxtWrite;
 use crate::domain::dns::method::{DnsFacts, Persist};
 use crate::domain::dns::persist::permits;
 use crate::domain::dns::txt::TxtRecord;
@@ -16,7 +17,7 @@ use crate::domain::issuance::{AfterRefusal, Command, TxtAdded};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::scheduler::Job;
-use crate::ports::{PortError, bounded};
+use crate::ports::PortError;
 
 const LATE: &str = "no answer in time";
 
@@ -67,7 +68,7 @@ impl JobRunner {
             return;
         }
         let writes = stream::iter(missing).map(|txt| async {
-            let written = self.write_txt(&txt).await;
+            let written = self.add_one(&txt).await;
             (txt, written)
         });
         let written: Vec<_> = writes.buffer_unordered(limits::DNS_AT_ONCE).collect().await;
@@ -105,7 +106,7 @@ impl JobRunner {
     }
 
     /// Writes a record, unless its account has just failed.
-    async fn write_txt(&self, txt: &TxtRecord) -> Result<(), PortError> {
+    async fn add_one(&self, txt: &TxtRecord) -> Result<(), PortError> {
         let (account, now) = (&txt.account, self.context.clock.now());
         let told =
             |error: PortError| error.about(&format!("DNS account {account}, record {}", txt.name));
@@ -113,12 +114,7 @@ impl JobRunner {
         if let Some(error) = self.context.dns_pauses.error(&version, txt, now) {
             return Err(told(error));
         }
-        let added = self.context.dns.records.add(txt);
-        let added = bounded(limits::DNS_WRITE, "DNS provider", added).await;
-        let (begun, now) = (now, self.context.clock.now());
-        self.context.dns_pauses.answered(&version, txt, &added, (now.since(begun), now));
-        self.context.metrics.dns_write("add", &added);
-        added.map_err(told)
+        self.context.write_txt(TxtWrite::Add, txt).await.map_err(told)
     }
 
     /// Looks for the records at the authoritative servers.

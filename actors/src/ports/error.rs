@@ -75,6 +75,39 @@ pub async fn bounded<T>(
     tokio::time::timeout(limit, call).await.unwrap_or_else(late)
 }
 
+/// Error of a write of a TXT record.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct TxtError {
+    /// The error.
+    pub error: PortError,
+    /// Further writes that would fail alike.
+    pub pauses: Pauses,
+}
+
+/// Writes of TXT records that pause after an error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pauses {
+    /// None.
+    Nothing,
+    /// Those of the account in the zone of the record.
+    Zone,
+    /// All of the account: its provider is slow, or says that it is busy.
+    Account,
+}
+
+impl From<PortError> for TxtError {
+    /// A transient error pauses the zone, and with a Retry-After the account.
+    fn from(error: PortError) -> Self {
+        let pauses = match &error {
+            PortError::Transient { retry_after: Some(_), .. } => Pauses::Account,
+            PortError::Transient { retry_after: None, .. } => Pauses::Zone,
+            PortError::Permanent(_) => Pauses::Nothing,
+        };
+        Self { error, pauses }
+    }
+}
+
 /// Error of the journal.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum JournalError {

@@ -85,8 +85,9 @@ impl Survey {
         let owned = found.iter().filter(|one| is_owned_empty(one)).map(|one| view(one).key);
         survey.not_to_fill = owned.collect();
         let unread = match dns_accounts(client, own).await {
-            Ok(accounts) => {
+            Ok((accounts, notes)) => {
                 _ = survey.index.set_dns_accounts(Arc::new(accounts)); // it has no Ingress yet
+                survey.notes.extend(notes);
                 None
             }
             Err(note) => Some(note),

@@ -52,7 +52,7 @@ pub struct Index {
     /// Sorted keys. Nearly every Secret has one user, and a set would allocate room for eleven.
     users: HashMap<SecretKey, Vec<IngressKey>>,
     /// Ingresses that name a Secret in a block whose names are all left out.
-    left_out: BTreeMap<SecretKey, BTreeSet<IngressKey>>,
+    refused_blocks: BTreeMap<SecretKey, BTreeSet<IngressKey>>,
     listing: HashMap<WatchScope, HashSet<IngressKey>>,
     /// Scopes that were listed once.
     listed: HashSet<WatchScope>,
@@ -385,9 +385,10 @@ impl Index {
                 users.insert(place, key.clone());
             }
         }
-        for (secret, _) in self.entries.get(key).iter().flat_map(|entry| &entry.plan.left_out) {
+        for (secret, _) in self.entries.get(key).iter().flat_map(|entry| &entry.plan.refused_blocks)
+        {
             self.merged.borrow_mut().remove(secret);
-            self.left_out.entry(secret.clone()).or_default().insert(key.clone());
+            self.refused_blocks.entry(secret.clone()).or_default().insert(key.clone());
         }
     }
 
@@ -397,11 +398,11 @@ impl Index {
             return BTreeSet::new();
         }
         self.forget_merged(plan);
-        for (secret, _) in &plan.left_out {
-            let Some(users) = self.left_out.get_mut(secret) else { continue };
-            users.remove(key);
-            if users.is_empty() {
-                self.left_out.remove(secret);
+        for (secret, _) in &plan.refused_blocks {
+            let Some(keys) = self.refused_blocks.get_mut(secret) else { continue };
+            keys.remove(key);
+            if keys.is_empty() {
+                self.refused_blocks.remove(secret);
             }
         }
         let mut neighbours = BTreeSet::new();

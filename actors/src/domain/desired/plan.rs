@@ -52,9 +52,9 @@ impl PlannedCertificate {
 pub struct Plan {
     /// One entry per Secret; blocks with the same Secret are merged.
     pub certificates: Vec<PlannedCertificate>,
-    /// Secrets of blocks whose names are all left out, with these names. The certificate that
-    /// another Ingress has in such a Secret keeps them while it is valid.
-    pub left_out: Box<[(SecretKey, Arc<[DnsName]>)]>,
+    /// Secrets of blocks whose names are all left out, with these names, sorted. The certificate
+    /// that another Ingress has in such a Secret keeps them while it is valid.
+    pub refused_blocks: Box<[(SecretKey, Arc<[DnsName]>)]>,
     /// Problems, ordered by kind and content, without duplicates.
     pub problems: BTreeSet<Problem>,
     /// Registered domain of the group, if the Ingress is in one. Then there is one certificate, in

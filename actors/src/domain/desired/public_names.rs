@@ -84,8 +84,10 @@ impl Plan {
         let is_of_a_block = !self.open && self.group.is_none();
         let without_names = self.certificates.extract_if(.., |planned| planned.names.is_empty());
         let left_out = without_names.map(|planned| (planned.secret, planned.refused));
-        let left_out = self.left_out.iter().cloned().chain(left_out.filter(|_| is_of_a_block));
-        self.left_out = left_out.collect();
+        let before = self.refused_blocks.iter().cloned();
+        let mut refused: Vec<_> = before.chain(left_out.filter(|_| is_of_a_block)).collect();
+        refused.sort_unstable();
+        self.refused_blocks = refused.into();
         if self.certificates.is_empty() {
             (self.group, self.open) = (None, false);
         }

@@ -373,8 +373,7 @@ pub const DNS_ACCOUNT_NAMES: usize = 1_000;
 pub const DNS_ACCOUNT_VALUE: usize = 64 * 1024;
 /// Longest single request to a DNS provider, of which one write takes two to five.
 pub const DNS_PROVIDER_REQUEST: Duration = secs(15);
-/// Writes at once with one DNS account. Of a storm, others wait within their deadline: with writes
-/// of half a second, some 600 fit.
+/// Writes at once with one DNS account. Of a storm, others wait for their turn.
 pub const DNS_WRITES_AT_ONCE: usize = 16;
 /// Largest answer of a DNS provider that is read by an adapter of ours, in bytes. The answers of
 /// acme-dns and of `httpreq` servers have under 1 KiB.

@@ -30,10 +30,11 @@ mod tests {
     use std::slice;
 
     use super::*;
-    use crate::domain::desired::plan::tests::{ingress, named, names};
+    use crate::domain::desired::plan::tests::{block, ingress, named, names};
     use crate::domain::desired::problem::Problem;
     use crate::domain::dns::account::tests::account;
     use crate::domain::ingress::SecretKey;
+    use crate::domain::limits;
 
     fn accounts(namespaces: &[&str]) -> Arc<DnsAccounts> {
         Arc::new(DnsAccounts::new(vec![account("bind", &["example.com"], namespaces)]))
@@ -61,6 +62,30 @@ mod tests {
         assert_eq!(desired(&index).without(&failed), without);
         assert_eq!(index.problems(&view.key).unwrap(), [].into());
         assert_eq!(index.set_dns_accounts(accounts(&["web"])), []);
+    }
+
+    #[test]
+    fn a_wildcard_of_one_of_many_ingresses_is_kept_while_its_ingress_is_there() {
+        for sharers in [1, 2 * limits::SHARERS_KEPT] {
+            let mut index = Index::default();
+            for number in 0..sharers {
+                let host = format!("a{number}.example.com");
+                let name = format!("shop{number}");
+                let mut view = ingress("web", &name, &[&host]);
+                view.tls = vec![block("shop", &[&host])];
+                index.apply(view);
+            }
+            let secret = SecretKey::new("web", "shop");
+            let refused = |index: &Index| index.desired(&secret).unwrap().refused;
+            assert_eq!(refused(&index), names(&[]));
+            let mut wild = ingress("web", "wild", &["*.example.com"]);
+            wild.tls = vec![block("shop", &["*.example.com"])];
+            index.apply(wild.clone());
+            assert_eq!(refused(&index), names(&["*.example.com"]), "{sharers}");
+            assert_eq!(index.users(&secret).count(), sharers.min(limits::SHARERS));
+            index.remove(&wild.key);
+            assert_eq!(refused(&index), names(&[]), "{sharers}");
+        }
     }
 
     #[test]

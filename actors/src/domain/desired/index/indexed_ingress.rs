@@ -177,7 +177,7 @@ impl IndexedIngress {
         let same_secrets = self.plan.open == old.plan.open
             && self.plan.certificates.len() == old.plan.certificates.len()
             && pairs().all(|(new, old)| new.secret == old.secret)
-            && self.plan.left_out == old.plan.left_out;
+            && self.plan.refused_blocks == old.plan.refused_blocks;
         if !same_secrets {
             return Change::Secrets;
         }

@@ -91,7 +91,7 @@ pub(super) fn merge(
         desired.add_annotations(&entry.view);
         desired.add_consent(entry, users.len());
         desired.add_fill(&entry.view, planned, &names);
-        desired.add_refused(&planned.refused);
+        _ = desired.add_refused(&planned.refused); // the bound holds for all together
         desired.grouped |= entry.plan.group.is_some();
         desired.renew_only &= planned.renew_only;
         desired.add_edition(&entry.view);
@@ -210,10 +210,12 @@ impl DesiredCertificate {
         }
     }
 
-    /// Adds names that are left out, while there are not too many.
-    pub(super) fn add_refused(&mut self, names: &[DnsName]) {
+    /// Adds names that are left out, while there are not too many. Returns whether there is room
+    /// for more.
+    pub(super) fn add_refused(&mut self, names: &[DnsName]) -> bool {
         let room = NAMES_KEPT.saturating_sub(self.refused.len());
         self.refused.extend(names.iter().take(room).cloned());
+        self.refused.len() < NAMES_KEPT
     }
 
     /// Drops names that a wildcard of the certificate covers: CAs refuse an order with both.

@@ -1,6 +1,8 @@
 //! Desired certificate of each Secret, computed from the plans of its Ingresses when asked for. The
 //! answers for Secrets of many Ingresses are kept, because their computation takes time for each.
 
+use std::collections::BTreeSet;
+
 use super::Index;
 use super::indexed_ingress::IndexedIngress;
 use super::merge::{Defaults, merge};
@@ -41,10 +43,15 @@ impl Index {
                 },
                 &verdicts,
             )?;
-            self.left_out_of(secret).for_each(|names| desired.add_refused(names));
+            for names in self.refused_blocks_of(secret) {
+                if !desired.add_refused(names) {
+                    break;
+                }
+            }
             Some(desired)
         };
-        if users.len() < limits::SHARERS_KEPT {
+        let blocks = self.refused_blocks.get(secret).map_or(0, BTreeSet::len);
+        if users.len() + blocks < limits::SHARERS_KEPT {
             return look(merged().as_ref());
         }
         if let Some(kept) = self.merged.borrow().get(secret) {
@@ -59,11 +66,13 @@ impl Index {
     }
 
     /// Names of blocks with this Secret whose names are all left out, Ingress by Ingress.
-    fn left_out_of(&self, secret: &SecretKey) -> impl Iterator<Item = &[DnsName]> {
-        let keys = self.left_out.get(secret).into_iter().flatten();
-        let blocks = keys.filter_map(|key| self.entries.get(key));
-        let blocks = blocks.flat_map(|entry| &entry.plan.left_out);
-        blocks.filter(move |(of, _)| of == secret).map(|(_, names)| &**names)
+    fn refused_blocks_of(&self, secret: &SecretKey) -> impl Iterator<Item = &[DnsName]> {
+        let keys = self.refused_blocks.get(secret).into_iter().flatten();
+        keys.filter_map(move |key| {
+            let blocks = &self.entries.get(key)?.plan.refused_blocks;
+            let place = blocks.binary_search_by(|(of, _)| of.cmp(secret)).ok()?;
+            Some(&*blocks[place].1)
+        })
     }
 
     /// Drops the kept answers for the Secrets of `plan`.
@@ -72,6 +81,9 @@ impl Index {
         if !merged.is_empty() {
             for planned in &plan.certificates {
                 merged.remove(&planned.secret);
+            }
+            for (secret, _) in &plan.refused_blocks {
+                merged.remove(secret);
             }
         }
     }

@@ -1,0 +1,42 @@
+//! Writes of TXT records by jobs and by the cleaner, within the pauses of the accounts.
+
+use tokio::time::timeout;
+
+use crate::context::OperatorContext;
+use crate::domain::dns::txt::TxtRecord;
+use crate::domain::limits;
+use crate::ports::{Pauses, PortError, TxtError};
+
+/// A write of a record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TxtWrite {
+    /// Adds the record.
+    Add,
+    /// Removes the record.
+    Remove,
+}
+
+impl OperatorContext {
+    /// Writes a record, whether the account has a pause or not.
+    pub(crate) async fn write_txt(
+        &self,
+        write: TxtWrite,
+        txt: &TxtRecord,
+    ) -> Result<(), PortError> {
+        let (version, begun) = (self.version_of_account(&txt.account), self.clock.now());
+        let (label, writing) = match write {
+            TxtWrite::Add => ("add", self.dns.records.add(txt)),
+            TxtWrite::Remove => ("remove", self.dns.records.remove(txt)),
+        };
+        let late = |_| {
+            let limit = limits::DNS_CALL;
+            let detail = format!("the DNS provider did not answer within {limit:?}");
+            Err(TxtError { error: PortError::transient(detail), pauses: Pauses::Account })
+        };
+        let written = timeout(limits::DNS_CALL, writing).await.unwrap_or_else(late);
+        self.dns_pauses.answered(&version, txt, &written, (begun, self.clock.now()));
+        let written = written.map_err(|error| error.error);
+        self.metrics.dns_write(label, &written);
+        written
+    }
+}

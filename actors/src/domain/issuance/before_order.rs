@@ -174,7 +174,9 @@ fn fallback_directory<'a>(
 /// for its age, because users can write Secrets.
 ///
 /// A certificate of another CA that is configured is in service too, and its renewal has the same
-/// place in the queue. It replaces nothing at this CA, so that no exemption is assumed.
+/// place in the queue. It replaces nothing at this CA, so that no exemption is assumed. Whoever
+/// copies the identifier of a certificate in its window from a log of the public (RFC 6962) into a
+/// Secret has no exemption either: the chain is verified first.
 fn wait_for_limit(
     evaluation: &Evaluation<'_>,
     names: &BTreeSet<DnsName>,
@@ -188,13 +190,20 @@ fn wait_for_limit(
     let remaining = certificate.map(|one| Remaining::of(one, now)).filter(|_| by_age);
     let expires_soon = !matches!(remaining, None | Some(Remaining::Plenty));
     let mut scope = inputs.rate_limits.blocking(inputs.stream, names, true, now)?;
-    if scope.is_share() && expires_soon && is_here {
-        match inputs.observed.verified {
-            None => return Some(Step::VerifyCertificate),
-            // Outside of the shares.
-            Some(true) => scope = inputs.rate_limits.blocking(inputs.stream, names, false, now)?,
-            Some(false) => {}
-        }
+    let leaves_share = |scope: &LimitScope| scope.is_share() && expires_soon && is_here;
+    let is_in_window = remaining.is_some()
+        && matches!(reason, IssueReason::Suggested { .. })
+        && is_of_this_ca(evaluation)
+        && inputs.assessment.ari.is_within_window(now);
+    let may_be_exempt = |scope: &LimitScope| is_in_window && *scope != LimitScope::Address;
+    let is_verified = inputs.observed.verified;
+    if is_verified.is_none() && (leaves_share(&scope) || may_be_exempt(&scope)) {
+        return Some(Step::VerifyCertificate);
+    }
+    let is_verified = is_verified == Some(true);
+    if is_verified && leaves_share(&scope) {
+        // Outside of the shares.
+        scope = inputs.rate_limits.blocking(inputs.stream, names, false, now)?;
     }
     let wait = |urgency, by| Some(Step::WaitForLimit(scope.clone(), Priority { urgency, by }));
     let first = Priority::FIRST.by;
@@ -206,11 +215,9 @@ fn wait_for_limit(
     if *reason == IssueReason::Requested {
         return wait(Urgency::Renewal, first);
     }
-    let is_in_window = is_here && inputs.assessment.ari.is_within_window(now);
-    let exempt = scope != LimitScope::Address && is_in_window;
     let by = certificate.map_or(first, |certificate| certificate.not_after);
     match (remaining, reason) {
-        (Some(_), IssueReason::Suggested { .. }) if exempt => None,
+        _ if is_verified && may_be_exempt(&scope) => None,
         (Some(Remaining::Critical), _) if is_here && evaluation.may_bypass() => None,
         (Some(Remaining::Critical | Remaining::Low | Remaining::Expired), _) => {
             wait(Urgency::Expiring, by)
@@ -218,6 +225,12 @@ fn wait_for_limit(
         (Some(Remaining::Plenty), _) => wait(Urgency::Renewal, by),
         (None, _) => wait(Urgency::First, first),
     }
+}
+
+/// Whether the CA that is asked has issued the certificate itself, and no fallback in its place.
+fn is_of_this_ca(evaluation: &Evaluation<'_>) -> bool {
+    let directory = evaluation.inputs.assessment.directory;
+    evaluation.secret().is_some_and(|secret| secret.issued_by(directory).is_some())
 }
 
 /// Publishes the routes, then probes every host that is proved by HTTP-01, before any request to

@@ -171,11 +171,25 @@ fn an_order_of_the_same_names_is_looked_at_after_a_quarter_of_its_age_if_it_is_a
 #[test]
 fn a_renewal_within_the_window_of_its_ca_counts_in_no_limit_but_that_of_requests() {
     let began = RenewalWindow { start: now() - HOUR, end: now() - SECOND, explanation: None };
-    let step = |scope, window| limited(&closed(scope), &ready(with_days_left(45)), Some(window));
+    let of = |observed: &Observed, scope, window| limited(&closed(scope), observed, Some(window));
+    let verified = |verified| Observed { verified, ..ready(with_days_left(45)) };
+    let step = |scope, window| of(&verified(Some(true)), scope, window);
     assert!(matches!(step(LimitScope::Account, &began), Step::Begin { .. }));
+    let unread = of(&verified(None), LimitScope::Account, &began);
+    assert_eq!(unread, Step::VerifyCertificate, "users write Secrets");
     let by = now() + 45 * DAY;
     let waits = |scope| Step::WaitForLimit(scope, Priority { urgency: Urgency::Renewal, by });
     assert_eq!(step(LimitScope::Address, &began), waits(LimitScope::Address));
+    let forged = of(&verified(Some(false)), LimitScope::Account, &began);
+    assert_eq!(forged, waits(LimitScope::Account));
+    // A fallback has issued it, whose window is no promise of this CA.
+    let of_fallback = SecretView {
+        directory: Some("https://fallback.example".into()),
+        instead_of: Some(DIRECTORY.into()),
+        ..with_days_left(45)
+    };
+    let of_fallback = Observed { verified: Some(true), ..ready(of_fallback) };
+    assert_eq!(of(&of_fallback, LimitScope::Account, &began), waits(LimitScope::Account));
     // A window that begins after the last moment to renew does not count.
     let never = RenewalWindow { start: now() + DAY, end: now() + 400 * DAY, explanation: None };
     let late = limited(&closed(LimitScope::Account), &ready(with_days_left(12)), Some(&never));

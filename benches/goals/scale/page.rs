@@ -59,7 +59,7 @@ pub(super) async fn measure(goals: &mut Goals) -> anyhow::Result<()> {
 async fn first_byte(to: SocketAddr, page: &str) -> anyhow::Result<f64> {
     let began = Instant::now();
     let mut stream = TcpStream::connect(to).await?;
-    stream.write_all(format!("GET {page} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await?;
+    stream.write_all(format!("GET {page} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await?;
     let mut first = [0; 1];
     stream.read_exact(&mut first).await?;
     let took = began.elapsed().as_secs_f64() * 1_000.0;

@@ -150,7 +150,7 @@ impl Account {
     }
 }
 
-/// The error of a write that others of the same name or account have kept from its turn: those pause
+/// The error of a write that others of the same name or account have kept from its turn. It pauses
 /// nothing, for a tenant can have many at one name.
 fn no_turn(write: Write, record: &TxtRecord) -> TxtError {
     let (TxtRecord { account, name, .. }, verb) = (record, write.verb());

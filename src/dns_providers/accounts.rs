@@ -22,7 +22,6 @@ use super::credentials::Credentials;
 use super::provider::Cluster;
 use super::records::{Account, DnsProviders, Loaded, NameLocks, writes_at_once};
 use crate::kubernetes::client::scope_watch::{ScopeWatch, Watched, Watching};
-use crate::process::clock::SystemClock;
 
 /// The DNS accounts of the operator's namespace.
 pub struct Accounts {
@@ -258,10 +257,13 @@ fn refused(name: &str, secret: &Secret, reason: &str, is_kept: bool) -> RefusedS
 ///
 /// # Errors
 /// The fault of the Secret, without a value of its keys.
-pub(crate) fn account_of(secret: &Secret, client: &Client) -> Result<DnsAccount, String> {
+pub(crate) fn account_of(
+    secret: &Secret,
+    client: &Client,
+    clock: Arc<dyn Clock + Send + Sync>,
+) -> Result<DnsAccount, String> {
     let metadata = &secret.metadata;
     let namespace = metadata.namespace.clone().unwrap_or_default();
-    let clock = Arc::new(SystemClock::default());
     let cluster = Cluster { client: client.clone(), namespace, clock };
     let name = metadata.name.as_deref().unwrap_or_default();
     usable(name, secret, &cluster, writes_at_once()).map(|(account, _)| account)

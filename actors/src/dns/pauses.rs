@@ -20,8 +20,8 @@ struct Pause {
 }
 
 /// Pauses of accounts and of their zones. An account whose provider stalls would hold the slot of
-/// each job in turn. An error that comes at once is about its zone alone: other zones of the account
-/// may be those of other tenants.
+/// each job in turn. An error that comes at once is about its zone alone: other zones of the
+/// account may be those of other tenants.
 #[derive(Debug, Default)]
 pub(crate) struct AccountPauses(RefCell<HashMap<Paused, Pause>>);
 

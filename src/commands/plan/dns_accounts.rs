@@ -1,5 +1,7 @@
 //! DNS accounts as far as a user may read them: they decide which wildcards are proved.
 
+use std::sync::Arc;
+
 use ingress_acme_actors::domain::dns::account::DnsAccounts;
 use ingress_acme_actors::domain::dns::account_secret::LABEL;
 use ingress_acme_actors::domain::limits;
@@ -9,6 +11,7 @@ use kube::{Api, Client};
 
 use crate::dns_providers::accounts::account_of;
 use crate::kubernetes::client::detail;
+use crate::process::clock::SystemClock;
 
 /// Reads the accounts of the operator's `namespace`, and returns notes about those that it cannot
 /// use. The provider is not asked.
@@ -32,8 +35,9 @@ pub(super) async fn dns_accounts(
         )
     })?;
     let (mut accounts, mut notes) = (Vec::new(), Vec::new());
+    let clock = Arc::new(SystemClock::default());
     for secret in &listed.items {
-        match account_of(secret, client) {
+        match account_of(secret, client, clock.clone()) {
             Ok(account) => accounts.push(account),
             Err(why) => notes.push(format!(
                 "Secret {namespace}/{} cannot be used as a DNS account: {why}. An operator that has read it before that \

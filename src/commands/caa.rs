@@ -15,7 +15,7 @@ use crate::commands::cli::CaaArgs;
 use crate::commands::status::print;
 use crate::dns_and_http::probe::Names;
 use crate::process::assembly::ca_of_a_command;
-use crate::process::ca_sets::{CasOfCommand, cas_of_a_command};
+use crate::process::ca_sets::{CasOfCommand, cas_of_a_command, hint_at_the_file};
 
 /// Runs `caa`. Fails where the present records forbid the CA to issue.
 pub async fn show(args: CaaArgs) -> anyhow::Result<ExitCode> {
@@ -26,7 +26,13 @@ pub async fn show(args: CaaArgs) -> anyhow::Result<ExitCode> {
     let CaaArgs { host, acme_directory: directory, acme_ca_file, nameserver, .. } = args;
     let file = acme_ca_file.as_deref();
     let (account, acme) = ca_of_a_command(&client, &namespace, directory.as_str(), file)?;
-    if account.load().await?.is_none_or(|stored| stored.url.is_none()) {
+    let stored = account.load().await?;
+    if let Some(stored) = &stored
+        && let Some(hint) = hint_at_the_file(&client, &namespace, stored).await
+    {
+        eprintln!("{hint}");
+    }
+    if stored.is_none_or(|stored| stored.url.is_none()) {
         bail!(
             "namespace {namespace} has no registered ACME account of {directory}; check --namespace and \
              --acme-directory, which must be those of the operator"

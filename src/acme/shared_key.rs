@@ -103,7 +103,9 @@ async fn write_beside(store: &dyn AccountStore, shared: &StoredAccount) -> Resul
 /// the key is one of its own. During a rollover the account at the CA may have either key: the one
 /// of before, or the next one, which whoever is refused with the former asks the CA about.
 fn beside(own: &StoredAccount, shared: &StoredAccount) -> Option<StoredAccount> {
-    if !is_related(own, shared) {
+    // A next key of another rollover is the only copy of a key that the CA may have.
+    let is_foreign = own.next.as_ref().is_some_and(|next| !has_key(shared, next));
+    if !is_related(own, shared) || is_foreign {
         return None;
     }
     let (old, new) = match (&shared.next, &shared.former) {
@@ -123,9 +125,12 @@ fn beside(own: &StoredAccount, shared: &StoredAccount) -> Option<StoredAccount> 
 
 /// Whether an account of the flags has, or had, the shared key.
 pub fn is_related(own: &StoredAccount, shared: &StoredAccount) -> bool {
+    [Some(&own.key), own.next.as_ref()].into_iter().flatten().any(|key| has_key(shared, key))
+}
+
+fn has_key(shared: &StoredAccount, key: &PrivateKey) -> bool {
     let before = shared.former.iter().chain(&shared.retired);
-    let mut keys = [&shared.key].into_iter().chain(&shared.next).chain(before);
-    keys.any(|key| own.key == *key || own.next.as_ref() == Some(key))
+    [&shared.key].into_iter().chain(&shared.next).chain(before).any(|one| one == key)
 }
 
 #[async_trait(?Send)]
@@ -259,6 +264,11 @@ mod tests {
         assert_eq!(keys(&own), ("1".to_owned(), None, None));
         assert_eq!(own.0.borrow().clone().unwrap().retired, [key("0")]);
         assert_eq!(keys(&foreign), ("other".to_owned(), None, Some("of other".to_owned())));
+
+        // The next key of a rollover by other means stays.
+        let at = foreign.0.borrow().clone().unwrap();
+        let begun = StoredAccount { key: key("1"), next: Some(key("9")), ..at };
+        assert_eq!(beside(&begun, &ended), None);
 
         // A run that was cut off between the two writes is made up for by whoever reads next.
         let next = Some(key("2"));

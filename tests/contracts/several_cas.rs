@@ -192,7 +192,7 @@ async fn a_command_without_the_file_leaves_the_key_that_its_cas_share_alone_and_
 async fn a_record_is_not_complete_where_a_ca_of_the_file_has_no_account() {
     let (site, other) = (Site::start(), Site::start());
     let account = registered(&site).await;
-    let value = format!("simulated.example; accounturi={account}");
+    let value = format!("ca.example; accounturi={account}");
     site.world().dns().zone().add_txt("_validation-persist.shop.example.com", &value);
     let dns = site.world().dns().address().to_string();
     let ca = |name: &str, site: &Site| {

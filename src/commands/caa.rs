@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
-use ingress_acme_actors::domain::caa::{CaaSet, Permission, locking_record};
+use ingress_acme_actors::domain::caa::{CaaSet, Issuer, Permission, locking_record};
 use ingress_acme_actors::domain::cas::Ca;
 use ingress_acme_actors::domain::issuance::Method;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::AccountStore;
 
+use crate::acme::Acme;
 use crate::commands::cli::CaaArgs;
 use crate::commands::status::print;
 use crate::dns_and_http::probe::Names;
@@ -69,28 +70,12 @@ async fn present(nameserver: Option<SocketAddr>, host: &DnsName) -> anyhow::Resu
 /// The records for the CAs of a file that have an account. Fails where the present records forbid
 /// one of them to issue.
 async fn show_all(args: &CaaArgs, cas: CasOfCommand) -> anyhow::Result<ExitCode> {
-    let (host, mut issuers, mut unasked) = (&args.host, Vec::new(), Vec::new());
-    let (say, (method, how)) = (|line: &str| _ = print(line), method_of(host));
+    let (host, (method, how)) = (&args.host, method_of(&args.host));
+    let say = |line: &str| _ = print(line);
     let is_meant = |ca: &Ca| args.ca.as_ref().is_none_or(|name| *name == ca.name);
     let meant: Vec<_> = cas.all.iter().filter(|(ca, _)| is_meant(ca)).collect();
     ensure!(!meant.is_empty(), "the file of --cas-file has no CA of that name");
-    for (ca, acme) in meant {
-        let name = &ca.name;
-        match acme.known_issuer().await {
-            Ok(Some(issuer)) => match locking_record(&issuer, host) {
-                Some(record) => {
-                    say(&format!("{name}: {}. CAA {record}", host.base()));
-                    issuers.push((name, issuer));
-                }
-                None => say(&format!("{name}: it names no caaIdentities (RFC 8555 §7.1.1)")),
-            },
-            Ok(None) => say(&format!("{name}: no account yet; the first order makes one")),
-            Err(error) => {
-                say(&format!("{name}: {error}"));
-                unasked.push(&**name);
-            }
-        }
-    }
+    let (issuers, unasked) = print_records(&meant, host).await;
     ensure!(!issuers.is_empty(), "no record can name one of these CAs");
     print(&format!(
         "\nEach record lets this operator's account at one CA issue for {host}, only {how} (RFC 8657). Together they \
@@ -113,6 +98,34 @@ async fn show_all(args: &CaaArgs, cas: CasOfCommand) -> anyhow::Result<ExitCode>
         }
     }
     Ok(worst)
+}
+
+/// Prints the record for each of these CAs that has an account. Returns those that a record can
+/// name, and the names of those that could not be asked.
+async fn print_records<'a>(
+    meant: &[&'a (Ca, Acme)],
+    host: &DnsName,
+) -> (Vec<(&'a String, Issuer)>, Vec<&'a str>) {
+    let (mut issuers, mut unasked) = (Vec::new(), Vec::new());
+    let say = |line: &str| _ = print(line);
+    for (ca, acme) in meant.iter().copied() {
+        let name = &ca.name;
+        match acme.known_issuer().await {
+            Ok(Some(issuer)) => match locking_record(&issuer, host) {
+                Some(record) => {
+                    say(&format!("{name}: {}. CAA {record}", host.base()));
+                    issuers.push((name, issuer));
+                }
+                None => say(&format!("{name}: it names no caaIdentities (RFC 8555 §7.1.1)")),
+            },
+            Ok(None) => say(&format!("{name}: no account yet; the first order makes one")),
+            Err(error) => {
+                say(&format!("{name}: {error}"));
+                unasked.push(&**name);
+            }
+        }
+    }
+    (issuers, unasked)
 }
 
 fn report(found: &CaaSet, permission: &Permission, method: Method) -> ExitCode {

@@ -105,7 +105,7 @@ fn one_line_of_the_body(passing: &mut Passing, turn: impl FnOnce(Vec<&str>) -> S
 type Which = fn(&Passing) -> bool;
 
 /// A way to bend an answer.
-type Bend = fn(&mut Passing);
+pub(crate) type Bend = fn(&mut Passing);
 
 /// Each deviation with its name.
 const DEVIATIONS: [(&str, Bend); 32] = [

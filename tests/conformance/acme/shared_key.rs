@@ -17,7 +17,7 @@ use ingress_acme_sim::faults::Chances;
 use serde_json::{Value, json};
 
 use crate::adapter::{Memory, Requests, acme_over, acme_with, count, issued, names};
-use crate::deviating::{Passing, bent, is_directory};
+use crate::deviating::{Bend, Passing, bent, is_directory};
 use crate::test_ca::TestCa;
 
 /// Two CAs and the stored key.
@@ -239,8 +239,7 @@ async fn a_ca_that_refuses_the_change_keeps_the_former_key_stored() {
     };
     let refuses = |passing: &mut Passing| refuse_key_change(passing, "unauthorized");
     let is_busy = |passing: &mut Passing| refuse_key_change(passing, "rateLimited");
-    let bends: [(fn(&mut Passing), bool); 3] =
-        [(no_key_change, true), (refuses, true), (is_busy, false)];
+    let bends: [(Bend, bool); 3] = [(no_key_change, true), (refuses, true), (is_busy, false)];
     for (bend, is_refusal) in bends {
         let (cas, urls) = Cas::registered().await;
         let old = cas.key.account().key;

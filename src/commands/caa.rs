@@ -75,7 +75,7 @@ async fn show_all(args: &CaaArgs, cas: CasOfCommand) -> anyhow::Result<ExitCode>
     let is_meant = |ca: &Ca| args.ca.as_ref().is_none_or(|name| *name == ca.name);
     let meant: Vec<_> = cas.all.iter().filter(|(ca, _)| is_meant(ca)).collect();
     ensure!(!meant.is_empty(), "the file of --cas-file has no CA of that name");
-    let (issuers, unasked) = print_records(&meant, host).await;
+    let (issuers, unnamed) = print_records(&meant, host).await;
     ensure!(!issuers.is_empty(), "no record can name one of these CAs");
     print(&format!(
         "\nEach record lets this operator's account at one CA issue for {host}, only {how} (RFC 8657). Together they \
@@ -83,10 +83,10 @@ async fn show_all(args: &CaaArgs, cas: CasOfCommand) -> anyhow::Result<ExitCode>
     ));
     let found = present(args.nameserver, host).await?;
     let mut worst = ExitCode::SUCCESS;
-    if !unasked.is_empty() {
-        let unasked = unasked.join(", ");
+    if !unnamed.is_empty() {
+        let unnamed = unnamed.join(", ");
         say(&format!(
-            "Attention: {unasked} could not be asked, and these records alone lock it out; run this again.\n"
+            "Attention: {unnamed} has no record here, for the reason above, and these records alone lock it out; run this again.\n"
         ));
         worst = ExitCode::FAILURE;
     }
@@ -101,12 +101,12 @@ async fn show_all(args: &CaaArgs, cas: CasOfCommand) -> anyhow::Result<ExitCode>
 }
 
 /// Prints the record for each of these CAs that has an account. Returns those that a record can
-/// name, and the names of those that could not be asked.
+/// name, and the names of those that have no account yet or could not be asked.
 async fn print_records<'a>(
     meant: &[&'a (Ca, Acme)],
     host: &DnsName,
 ) -> (Vec<(&'a String, Issuer)>, Vec<&'a str>) {
-    let (mut issuers, mut unasked) = (Vec::new(), Vec::new());
+    let (mut issuers, mut unnamed) = (Vec::new(), Vec::new());
     let say = |line: &str| _ = print(line);
     for (ca, acme) in meant.iter().copied() {
         let name = &ca.name;
@@ -118,14 +118,17 @@ async fn print_records<'a>(
                 }
                 None => say(&format!("{name}: it names no caaIdentities (RFC 8555 §7.1.1)")),
             },
-            Ok(None) => say(&format!("{name}: no account yet; the first order makes one")),
+            Ok(None) => {
+                say(&format!("{name}: no account yet; the first order makes one"));
+                unnamed.push(&**name);
+            }
             Err(error) => {
                 say(&format!("{name}: {error}"));
-                unasked.push(&**name);
+                unnamed.push(&**name);
             }
         }
     }
-    (issuers, unasked)
+    (issuers, unnamed)
 }
 
 fn report(found: &CaaSet, permission: &Permission, method: Method) -> ExitCode {

@@ -208,5 +208,9 @@ async fn a_record_is_not_complete_where_a_ca_of_the_file_has_no_account() {
         let args = ["record", "shop.example.com", "--cas-file", path, "--nameserver", &dns];
         let (code, out, error) = site.said(&args).await;
         assert_eq!(code, expected, "{out}{error}");
+        let args = ["caa", "shop.example.com", "--cas-file", path, "--nameserver", &dns];
+        let (code, out, error) = site.said(&args).await;
+        assert_eq!(code, expected, "{out}{error}");
+        assert_eq!(out.contains("other has no record here"), expected != 0, "{out}");
     }
 }

@@ -210,6 +210,9 @@ pub struct StoredAccount {
     /// Key before a rollover that has not ended at all CAs which share the key. An account that has
     /// this key still is given the new one.
     pub former: Option<PrivateKey>,
+    /// Keys before rollovers that have ended, the last one first. An account at a CA that those
+    /// rollovers did not ask may still have one of them.
+    pub retired: Vec<PrivateKey>,
     /// Account URL at the CA (RFC 8555 §7.3), once registered.
     pub url: Option<String>,
     /// Directory URL of the account. An account of another directory is not used.

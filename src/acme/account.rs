@@ -143,8 +143,10 @@ impl Accounts {
         stored: &StoredAccount,
     ) -> Result<Account, CallError> {
         let account = match self.carried_over(stored).await? {
-            Some(url) => {
-                known.switched = Some(Instant::now());
+            Some((url, is_changed)) => {
+                if is_changed || stored.former.is_some() {
+                    known.switched = Some(Instant::now());
+                }
                 self.restore(url, &stored.key).await?
             }
             None => self.registered_as(&stored.key).await?,

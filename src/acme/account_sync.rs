@@ -27,6 +27,11 @@ pub(super) fn next_of(stored: &StoredAccount) -> Option<&PrivateKey> {
     stored.next.as_ref().filter(|key| thumbprint(key).is_ok())
 }
 
+/// The keys before rollovers that accounts may still have, the last one first.
+pub(super) fn before(stored: &StoredAccount) -> impl Iterator<Item = &PrivateKey> {
+    stored.former.iter().chain(&stored.retired).filter(|key| thumbprint(key).is_ok())
+}
+
 /// Returns the account with the next key as its key.
 pub(super) fn promoted(stored: &StoredAccount, next: PrivateKey, url: String) -> StoredAccount {
     StoredAccount { key: next, next: None, url: Some(url), ..stored.clone() }
@@ -156,11 +161,11 @@ impl Accounts {
             return Ok(rolled_over);
         }
         // That of a key which several CAs share is the account at one of them.
-        if let Some(url) = stored.url.filter(|_| stored.directory == self.directory) {
+        if let Some(url) = stored.url.clone().filter(|_| stored.directory == self.directory) {
             return Ok((stored.key, url));
         }
-        let keys = [Some(&stored.key), stored.former.as_ref()];
-        self.of_one(keys.into_iter().flatten()).await?.ok_or_else(no_account)
+        let keys = [&stored.key].into_iter().chain(before(&stored));
+        self.of_one(keys).await?.ok_or_else(no_account)
     }
 
     /// The first of these keys that the CA has an account of, with the URL of the account.

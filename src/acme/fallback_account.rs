@@ -144,6 +144,7 @@ mod tests {
             key: key("one"),
             next: Some(key("two")),
             former: None,
+            retired: Vec::new(),
             url: Some("https://first.example/1".to_owned()),
             directory: "https://first.example/dir".to_owned(),
             version: "7".to_owned(),

@@ -17,7 +17,7 @@ use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::ports::{PortError, StoredAccount};
 
 use super::account::{Accounts, new_key, no_account, thumbprint};
-use super::account_sync::{next_of, promoted};
+use super::account_sync::{before, next_of, promoted};
 use super::jws::{Sender, Signer, post, resource};
 use super::{Acme, CallError};
 use step::{Findings, KeyAnswer, RolloverStep, step};
@@ -26,9 +26,9 @@ use step::{Findings, KeyAnswer, RolloverStep, step};
 const STEPS: u32 = 40;
 /// Number of repeated queries after the CA has accepted the change: not every server of the CA may
 /// know at once.
-const LAGS: u32 = 5;
+pub(super) const LAGS: u32 = 5;
 /// Time between these queries.
-const LAG: Duration = Duration::from_secs(1);
+pub(super) const LAG: Duration = Duration::from_secs(1);
 /// Prefix of error messages.
 const DOING: &str = "the account's key was not rolled over";
 
@@ -99,10 +99,10 @@ impl Acme {
     pub async fn known_issuer(&self) -> Result<Option<Issuer>, PortError> {
         let stored = self.accounts.store.load().await?;
         let Some(stored) = stored else { return Ok(None) };
-        let keys = [Some(&stored.key), next_of(&stored), stored.former.as_ref()];
-        let known = self.within(DOING_A_LOOK_UP, async || {
-            self.accounts.of_one(keys.into_iter().flatten()).await
-        });
+        let keys: Vec<_> =
+            [&stored.key].into_iter().chain(next_of(&stored)).chain(before(&stored)).collect();
+        let known =
+            self.within(DOING_A_LOOK_UP, async || self.accounts.of_one(keys.iter().copied()).await);
         let account = known.await?.map(|(_, url)| url);
         let domains = self.accounts.transport.caa_identities();
         Ok(account.map(|url| Issuer { domains, account: Some(url) }))

@@ -5,17 +5,18 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
-use ingress_acme_actors::domain::caa::{CaaSet, Permission, locking_record};
+use ingress_acme_actors::domain::caa::{CaaSet, Issuer, Permission, locking_record};
 use ingress_acme_actors::domain::cas::Ca;
 use ingress_acme_actors::domain::issuance::Method;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::AccountStore;
 
+use crate::acme::Acme;
 use crate::commands::cli::CaaArgs;
 use crate::commands::status::print;
 use crate::dns_and_http::probe::Names;
 use crate::process::assembly::ca_of_a_command;
-use crate::process::ca_sets::{CasOfCommand, cas_of_a_command};
+use crate::process::ca_sets::{CasOfCommand, cas_of_a_command, hint_at_the_file};
 
 /// Runs `caa`. Fails where the present records forbid the CA to issue.
 pub async fn show(args: CaaArgs) -> anyhow::Result<ExitCode> {
@@ -26,7 +27,13 @@ pub async fn show(args: CaaArgs) -> anyhow::Result<ExitCode> {
     let CaaArgs { host, acme_directory: directory, acme_ca_file, nameserver, .. } = args;
     let file = acme_ca_file.as_deref();
     let (account, acme) = ca_of_a_command(&client, &namespace, directory.as_str(), file)?;
-    if account.load().await?.is_none_or(|stored| stored.url.is_none()) {
+    let stored = account.load().await?;
+    if let Some(stored) = &stored
+        && let Some(hint) = hint_at_the_file(&client, &namespace, stored).await
+    {
+        eprintln!("{hint}");
+    }
+    if stored.is_none_or(|stored| stored.url.is_none()) {
         bail!(
             "namespace {namespace} has no registered ACME account of {directory}; check --namespace and \
              --acme-directory, which must be those of the operator"
@@ -63,28 +70,12 @@ async fn present(nameserver: Option<SocketAddr>, host: &DnsName) -> anyhow::Resu
 /// The records for the CAs of a file that have an account. Fails where the present records forbid
 /// one of them to issue.
 async fn show_all(args: &CaaArgs, cas: CasOfCommand) -> anyhow::Result<ExitCode> {
-    let (host, mut issuers, mut unasked) = (&args.host, Vec::new(), Vec::new());
-    let (say, (method, how)) = (|line: &str| _ = print(line), method_of(host));
+    let (host, (method, how)) = (&args.host, method_of(&args.host));
+    let say = |line: &str| _ = print(line);
     let is_meant = |ca: &Ca| args.ca.as_ref().is_none_or(|name| *name == ca.name);
     let meant: Vec<_> = cas.all.iter().filter(|(ca, _)| is_meant(ca)).collect();
     ensure!(!meant.is_empty(), "the file of --cas-file has no CA of that name");
-    for (ca, acme) in meant {
-        let name = &ca.name;
-        match acme.known_issuer().await {
-            Ok(Some(issuer)) => match locking_record(&issuer, host) {
-                Some(record) => {
-                    say(&format!("{name}: {}. CAA {record}", host.base()));
-                    issuers.push((name, issuer));
-                }
-                None => say(&format!("{name}: it names no caaIdentities (RFC 8555 §7.1.1)")),
-            },
-            Ok(None) => say(&format!("{name}: no account yet; the first order makes one")),
-            Err(error) => {
-                say(&format!("{name}: {error}"));
-                unasked.push(&**name);
-            }
-        }
-    }
+    let (issuers, unnamed) = print_records(&meant, host).await;
     ensure!(!issuers.is_empty(), "no record can name one of these CAs");
     print(&format!(
         "\nEach record lets this operator's account at one CA issue for {host}, only {how} (RFC 8657). Together they \
@@ -92,10 +83,10 @@ async fn show_all(args: &CaaArgs, cas: CasOfCommand) -> anyhow::Result<ExitCode>
     ));
     let found = present(args.nameserver, host).await?;
     let mut worst = ExitCode::SUCCESS;
-    if !unasked.is_empty() {
-        let unasked = unasked.join(", ");
+    if !unnamed.is_empty() {
+        let unnamed = unnamed.join(", ");
         say(&format!(
-            "Attention: {unasked} could not be asked, and these records alone lock it out; run this again.\n"
+            "Attention: {unnamed} has no record here, for the reason above, and these records alone lock it out; run this again.\n"
         ));
         worst = ExitCode::FAILURE;
     }
@@ -107,6 +98,37 @@ async fn show_all(args: &CaaArgs, cas: CasOfCommand) -> anyhow::Result<ExitCode>
         }
     }
     Ok(worst)
+}
+
+/// Prints the record for each of these CAs that has an account. Returns those that a record can
+/// name, and the names of those that have no account yet or could not be asked.
+async fn print_records<'a>(
+    meant: &[&'a (Ca, Acme)],
+    host: &DnsName,
+) -> (Vec<(&'a String, Issuer)>, Vec<&'a str>) {
+    let (mut issuers, mut unnamed) = (Vec::new(), Vec::new());
+    let say = |line: &str| _ = print(line);
+    for (ca, acme) in meant.iter().copied() {
+        let name = &ca.name;
+        match acme.known_issuer().await {
+            Ok(Some(issuer)) => match locking_record(&issuer, host) {
+                Some(record) => {
+                    say(&format!("{name}: {}. CAA {record}", host.base()));
+                    issuers.push((name, issuer));
+                }
+                None => say(&format!("{name}: it names no caaIdentities (RFC 8555 §7.1.1)")),
+            },
+            Ok(None) => {
+                say(&format!("{name}: no account yet; the first order makes one"));
+                unnamed.push(&**name);
+            }
+            Err(error) => {
+                say(&format!("{name}: {error}"));
+                unnamed.push(&**name);
+            }
+        }
+    }
+    (issuers, unnamed)
 }
 
 fn report(found: &CaaSet, permission: &Permission, method: Method) -> ExitCode {

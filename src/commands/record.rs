@@ -20,7 +20,7 @@ use crate::commands::cli::{CaaArgs, RecordArgs, RecordOutput};
 use crate::commands::status::print;
 use crate::dns_and_http::challenge_dns::ChallengeRecords;
 use crate::process::assembly::ca_of_a_command;
-use crate::process::ca_sets::cas_of_a_command;
+use crate::process::ca_sets::{cas_of_a_command, hint_at_the_file};
 use crate::process::clock::SystemClock;
 
 /// What is printed of one CA, with the fields of `-o json`.
@@ -79,7 +79,7 @@ pub async fn show(args: RecordArgs) -> anyhow::Result<ExitCode> {
 /// The CAs that are meant, each with its account.
 struct Issuers {
     found: Vec<(String, Issuer)>,
-    /// Whether all of them have answered.
+    /// Whether all of them have answered, and have an account.
     are_all: bool,
 }
 
@@ -89,7 +89,13 @@ async fn issuers(args: &CaaArgs) -> anyhow::Result<Issuers> {
     let Some(path) = args.cas_file.as_deref() else {
         let (directory, file) = (args.acme_directory.as_str(), args.acme_ca_file.as_deref());
         let (account, acme) = ca_of_a_command(&client, &namespace, directory, file)?;
-        if account.load().await?.is_none_or(|stored| stored.url.is_none()) {
+        let stored = account.load().await?;
+        if let Some(stored) = &stored
+            && let Some(hint) = hint_at_the_file(&client, &namespace, stored).await
+        {
+            eprintln!("{hint}");
+        }
+        if stored.is_none_or(|stored| stored.url.is_none()) {
             bail!(
                 "namespace {namespace} has no registered ACME account of {directory}; check --namespace and \
                  --acme-directory, which must be those of the operator"
@@ -105,7 +111,10 @@ async fn issuers(args: &CaaArgs) -> anyhow::Result<Issuers> {
         }
         match acme.known_issuer().await {
             Ok(Some(issuer)) => found.push((ca.name.clone(), issuer)),
-            Ok(None) => eprintln!("{}: no account yet; the first order makes one", ca.name),
+            Ok(None) => {
+                are_all = false;
+                eprintln!("{}: no account yet; the first order makes one", ca.name);
+            }
             Err(error) => {
                 are_all = false;
                 eprintln!("{}: {error}", ca.name);

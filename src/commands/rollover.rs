@@ -5,14 +5,17 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use ingress_acme_actors::domain::cas::Ca;
-use ingress_acme_actors::ports::AccountStore;
+use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::ports::{AccountStore, StoredAccount};
+use kube::Client;
 
+use crate::acme::shared_key::is_related;
 use crate::acme::shared_rollover::{AtCa, SharedRollover, is_unfinished};
 use crate::commands::cli::{AtTheCa, RolloverArgs};
 use crate::commands::consent;
 use crate::commands::status::print;
 use crate::process::assembly::ca_of_a_command;
-use crate::process::ca_sets::{CasOfCommand, cas_of_a_command};
+use crate::process::ca_sets::{CasOfCommand, cas_of_a_command, shared_secret};
 
 /// Runs `rollover`.
 pub async fn roll_over(args: RolloverArgs) -> anyhow::Result<ExitCode> {
@@ -30,6 +33,7 @@ pub async fn roll_over(args: RolloverArgs) -> anyhow::Result<ExitCode> {
              be those of the operator"
         );
     };
+    refuse_a_shared_key(&client, &namespace, &stored).await?;
     let url = stored.url.as_deref().unwrap_or("not registered, as far as is known");
     print(&format!(
         "Account  {url}\nCA       {directory}\nSecret   {namespace}/{}",
@@ -55,15 +59,47 @@ pub async fn roll_over(args: RolloverArgs) -> anyhow::Result<ExitCode> {
     )))
 }
 
-/// Prints the account at each CA of a file, and returns whether there is one. A CA that does not
-/// answer stops nothing: the others are asked.
-async fn print_accounts(cas: &CasOfCommand) -> bool {
-    let mut is_known = false;
+/// Refuses the rollover of an account whose key CAs of a file share. An operator with that file
+/// would go on with the key of before, which the CA of the account no longer accepts.
+async fn refuse_a_shared_key(
+    client: &Client,
+    namespace: &str,
+    stored: &StoredAccount,
+) -> anyhow::Result<()> {
+    let secret = shared_secret(client, namespace);
+    if secret.load().await?.is_some_and(|shared| is_related(stored, &shared)) {
+        bail!(
+            "nothing was changed: the account has the key that the CAs of --cas-file share (Secret {namespace}/{}), and a \
+             rollover at one CA would leave the operator with a key that this CA no longer has; run it with --cas-file and the \
+             operator's file (where the operator has flags again, with a file that names their CA: the account of the flags \
+             gets the new key too)",
+            secret.name()
+        );
+    }
+    Ok(())
+}
+
+/// The accounts at the CAs of a file.
+#[derive(Default)]
+struct Accounts {
+    /// Whether there is one.
+    is_known: bool,
+    /// Names of the CAs that have one and do not change its key.
+    fixed: Vec<String>,
+}
+
+/// Prints the account at each CA of a file. A CA that does not answer stops nothing: the others are
+/// asked.
+async fn print_accounts(cas: &CasOfCommand) -> Accounts {
+    let mut accounts = Accounts::default();
     for (ca, acme) in &cas.all {
         let Ca { name, directory, .. } = ca;
         print(&match acme.known_issuer().await {
             Ok(Some(issuer)) => {
-                is_known = true;
+                accounts.is_known = true;
+                if acme.changes_keys().await.is_ok_and(|offered| !offered) {
+                    accounts.fixed.push(name.clone());
+                }
                 format!(
                     "Account  {}\nCA       {directory} ({name})",
                     issuer.account.unwrap_or_default()
@@ -73,7 +109,7 @@ async fn print_accounts(cas: &CasOfCommand) -> bool {
             Err(error) => format!("Not known: the account at {directory} ({name}): {error}"),
         });
     }
-    is_known
+    accounts
 }
 
 /// Gives the key that the accounts at all CAs of a file share a successor, or goes on with one that
@@ -82,7 +118,15 @@ async fn roll_over_all(cas: CasOfCommand, at: &AtTheCa) -> anyhow::Result<ExitCo
     let Some(stored) = cas.key.load().await? else {
         bail!("namespace {} has no account key of --cas-file", at.own_namespace());
     };
-    let is_known = print_accounts(&cas).await;
+    let accounts = print_accounts(&cas).await;
+    if !accounts.fixed.is_empty() && !is_unfinished(&stored) {
+        bail!(
+            "nothing was changed: {} offers no change of an account's key (RFC 8555 §7.3.5), so that its account would be lost. \
+             Give the command a copy of the file without that CA; the operator then registers a new account there with its \
+             next order (with `externalAccount`, put a new one into that Secret first)",
+            accounts.fixed.join(", ")
+        );
+    }
     if is_unfinished(&stored) {
         print("A rollover was started and not finished at each CA; it is resumed.");
     }
@@ -92,7 +136,7 @@ async fn roll_over_all(cas: CasOfCommand, at: &AtTheCa) -> anyhow::Result<ExitCo
     if at.dry.dry_run.is_on() {
         return Ok(print(&format!("account key rolled over{}", at.dry.dry_run.suffix())));
     }
-    if !is_known {
+    if !accounts.is_known {
         bail!("no CA that answers knows an account of the key");
     }
     if !consent::given(at.yes)? {
@@ -106,12 +150,11 @@ async fn roll_over_all(cas: CasOfCommand, at: &AtTheCa) -> anyhow::Result<ExitCo
 /// Gives the account at each CA the new key, and says what has become of it.
 async fn roll_over_each(cas: &CasOfCommand) -> anyhow::Result<ExitCode> {
     let mut rollover = SharedRollover::begin(cas.key.clone()).await?;
-    let (mut left, mut all_changed) = (Vec::new(), true);
+    let mut left = Vec::new();
     for (ca, acme) in &cas.all {
         let outcome = rollover.at(acme).await?;
         print(&format!("{}: {}", ca.name, told(&outcome)));
-        all_changed &= matches!(outcome, AtCa::Changed | AtCa::NoAccount);
-        if matches!(outcome, AtCa::Left(_)) {
+        if matches!(outcome, AtCa::Left(_) | AtCa::Refused(_)) {
             left.push(ca.name.as_str());
         }
     }
@@ -119,12 +162,15 @@ async fn roll_over_each(cas: &CasOfCommand) -> anyhow::Result<ExitCode> {
     print(&format!("\nChallenges are answered with the thumbprint {thumbprint}."));
     if !left.is_empty() {
         bail!(
-            "left: {}. The former key is kept for them: run the command again once they answer, or take them out of the \
-             file. The operator finishes at each of them as well, with its next order there",
-            left.join(", ")
+            "left: {}. The former key is kept for them, and no other rollover begins before they have the new one: run the \
+             command again once they answer, or after the next order there, with which the operator finishes as well. To end it \
+             without them, give the command a copy of the file that lacks them: the key is kept for {} more rollovers, and \
+             their accounts get the new one with their next order",
+            left.join(", "),
+            limits::RETIRED_KEYS
         );
     }
-    Ok(if all_changed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(ExitCode::SUCCESS)
 }
 
 fn told(outcome: &AtCa) -> String {
@@ -132,7 +178,10 @@ fn told(outcome: &AtCa) -> String {
         AtCa::Changed => "the account has the new key.".to_owned(),
         AtCa::NoAccount => "no account.".to_owned(),
         AtCa::Refused(error) => {
-            format!("{error}. The operator registers a new account with the new key there.")
+            format!(
+                "{error}. The operator asks again with its next order there, and registers a new account with the new key if \
+                 the CA refuses that too (with `externalAccount`, that takes a new one in its Secret)."
+            )
         }
         AtCa::Left(error) => format!("{error}. Its account has the former key for now."),
     }

@@ -14,7 +14,7 @@ use crate::commands::cli::{LoadBalancer, ThumbprintArgs};
 use crate::commands::status::print;
 use crate::dns_and_http::solver::TOKEN;
 use crate::kubernetes::account_secret::AccountSecret;
-use crate::process::ca_sets::shared_key;
+use crate::process::ca_sets::{hint_at_the_file, shared_key};
 use crate::process::cas_file;
 
 /// Runs `thumbprint`.
@@ -25,7 +25,7 @@ pub async fn show(args: ThumbprintArgs) -> anyhow::Result<ExitCode> {
         (Rc::new(key.looking()), "the CAs of --cas-file".to_owned())
     } else {
         let directory = args.acme_directory.to_string();
-        (Rc::new(AccountSecret::new(client, &namespace, &directory, None)), directory)
+        (Rc::new(AccountSecret::new(client.clone(), &namespace, &directory, None)), directory)
     };
     let Some(stored) = account.load().await? else {
         bail!(
@@ -34,6 +34,11 @@ pub async fn show(args: ThumbprintArgs) -> anyhow::Result<ExitCode> {
              (the accounts of a fallback CA and of a rehearsal CA have the key of the first CA's account)"
         );
     };
+    if args.cas_file.is_none()
+        && let Some(hint) = hint_at_the_file(&client, &namespace, &stored).await
+    {
+        eprintln!("{hint}");
+    }
     let of = |key: &PrivateKey| acme::thumbprint(key).map_err(anyhow::Error::msg);
     let thumbprint = of(&stored.key)?;
     if stored.next.is_some() {

@@ -11,6 +11,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::hash::stable_hash;
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::{AccountStore, ExternalAccount, PortError, StoredAccount};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -28,6 +29,10 @@ const KEY: &str = "account.key";
 const NEXT: &str = "account.key.next";
 /// Data key: key before a rollover that has not ended at all CAs which share the key.
 const FORMER: &str = "account.key.former";
+/// Data key: keys before rollovers that have ended, the last one first, PEM after PEM.
+const RETIRED: &str = "account.key.retired";
+/// Start of each key in PEM.
+const PEM: &str = "-----BEGIN ";
 /// Data key: account key before the last rollover, which releases up to 0.1.0 kept. Nothing needs
 /// that key, so that the next write removes it.
 const PREVIOUS: &str = "account.key.previous";
@@ -106,9 +111,16 @@ fn stored(secret: Secret, directory: &str) -> Result<StoredAccount, &'static str
     };
     let [key, next, former] = [KEY, NEXT, FORMER].map(|name| text(name).map(PrivateKey::from_pem));
     let (url, own) = (text(URL), text(DIRECTORY));
+    let retired = text(RETIRED).map(|all| retired(&Zeroizing::new(all))).unwrap_or_default();
     let key = key.ok_or("it has no key")?;
     let directory = own.filter(|own| own == directory).ok_or("it is for another ACME directory")?;
-    Ok(StoredAccount { key, next, former, url, directory, version })
+    Ok(StoredAccount { key, next, former, retired, url, directory, version })
+}
+
+/// Splits the keys before rollovers that have ended.
+fn retired(all: &str) -> Vec<PrivateKey> {
+    let each = all.split(PEM).skip(1).take(limits::RETIRED_KEYS);
+    each.map(|rest| PrivateKey::from_pem(format!("{PEM}{rest}"))).collect()
 }
 
 /// Returns the merge patch (RFC 7396) that stores exactly `account`; fields missing in `account`
@@ -116,12 +128,17 @@ fn stored(secret: Secret, directory: &str) -> Result<StoredAccount, &'static str
 /// has changed.
 fn replacement(account: &StoredAccount) -> Value {
     let key = |key: &PrivateKey| BASE64_STANDARD.encode(key.pem());
+    let retired = || {
+        let lines = account.retired.iter().map(|key| format!("{}\n", key.pem().trim_end()));
+        BASE64_STANDARD.encode(Zeroizing::new(lines.collect::<String>()))
+    };
     json!({
         "metadata": {"resourceVersion": account.version},
         "data": {
             KEY: key(&account.key),
             NEXT: account.next.as_ref().map(key),
             FORMER: account.former.as_ref().map(key),
+            RETIRED: (!account.retired.is_empty()).then(retired),
             PREVIOUS: null,
             URL: account.url.as_ref().map(|url| BASE64_STANDARD.encode(url)),
         },
@@ -229,7 +246,7 @@ mod tests {
         #[test]
         fn any_secret_is_an_account_or_a_bounded_reason(
             data in prop::collection::btree_map(
-                "account\\.(key|url|key\\.next|key\\.former)|directory|kid|hmac|.{0,9}",
+                "account\\.(key|url|key\\.next|key\\.former|key\\.retired)|directory|kid|hmac|.{0,9}",
                 prop_oneof![any::<Vec<u8>>(), "(https://ca|[A-Za-z0-9+/=_-]{0,60})".prop_map(String::into_bytes)],
                 0..6,
             ),
@@ -250,6 +267,7 @@ mod tests {
             key: PrivateKey::from_pem("s3cret".to_owned()),
             next: None,
             former: None,
+            retired: Vec::new(),
             url: Some("https://ca.example/1".to_owned()),
             directory: "https://ca.example/dir".to_owned(),
             version: "7".to_owned(),
@@ -265,11 +283,27 @@ mod tests {
                 "account.key": "czNjcmV0",
                 "account.key.next": null,
                 "account.key.former": null,
+                "account.key.retired": null,
                 "account.key.previous": null,
                 "account.url": "aHR0cHM6Ly9jYS5leGFtcGxlLzE=",
             },
         });
         assert_eq!(patch, expected);
+    }
+
+    #[test]
+    fn the_keys_of_former_rollovers_are_read_as_they_were_written() {
+        let pem = |of: &str| format!("{PEM}PRIVATE KEY-----\n{of}\n-----END PRIVATE KEY-----\n");
+        let keys = ["new", "old"].map(|of| PrivateKey::from_pem(pem(of))).to_vec();
+        let patch = replacement(&StoredAccount { retired: keys.clone(), ..account() });
+        let decode = |field: &str| {
+            let text = patch["data"][field].as_str()?;
+            Some((field.to_owned(), ByteString(BASE64_STANDARD.decode(text).unwrap())))
+        };
+        let mut data: BTreeMap<_, _> = [KEY, RETIRED].into_iter().filter_map(decode).collect();
+        data.insert(DIRECTORY.to_owned(), ByteString(b"https://ca".to_vec()));
+        let read = stored(Secret { data: Some(data), ..Secret::default() }, "https://ca");
+        assert_eq!(read.unwrap().retired, keys);
     }
 
     #[test]

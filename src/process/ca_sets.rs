@@ -12,7 +12,7 @@ use ingress_acme_actors::cas::{CaClient, CaSet};
 use ingress_acme_actors::domain::cas::{Ca, Cas};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::said::Said;
-use ingress_acme_actors::ports::{AccountStore, Clock};
+use ingress_acme_actors::ports::{AccountStore, Clock, StoredAccount};
 use ingress_acme_actors::reporting::metrics::Metrics;
 use kube::Client;
 use tokio::sync::watch;
@@ -64,7 +64,7 @@ struct Built {
 pub struct FileCas {
     path: PathBuf,
     builder: CaBuilder,
-    key: Rc<dyn AccountStore>,
+    key: Rc<SharedKey>,
     built: RefCell<BTreeMap<String, Built>>,
     /// The CAs as they were read last.
     read: RefCell<Cas>,
@@ -78,11 +78,39 @@ pub struct FileCas {
 
 /// Returns the store of the account key that all CAs share.
 pub(crate) fn shared_key(client: &Client, namespace: &str, cas: &Cas) -> SharedKey {
-    let secret = |directory: &str| -> Rc<dyn AccountStore> {
-        Rc::new(AccountSecret::new(client.clone(), namespace, directory, None))
+    let shared = Rc::new(shared_secret(client, namespace));
+    SharedKey::new(shared, accounts_of_flags(client, namespace, cas))
+}
+
+/// The Secret of the account key of `--cas-file`.
+pub(crate) fn shared_secret(client: &Client, namespace: &str) -> AccountSecret {
+    AccountSecret::new(client.clone(), namespace, SHARED, None)
+}
+
+/// Hint for a command without `--cas-file` beside a key that CAs of a file share, where the command
+/// shows another one. Where that is not known, there is none: the command only looks.
+pub(crate) async fn hint_at_the_file(
+    client: &Client,
+    namespace: &str,
+    own: &StoredAccount,
+) -> Option<String> {
+    let secret = shared_secret(client, namespace);
+    let shared = secret.load().await.ok().flatten()?;
+    (shared.key != own.key).then(|| {
+        format!(
+            "ingress-acme: Secret {namespace}/{} has another account key, which the CAs of --cas-file share: give this command \
+             --cas-file too, if the operator has a file",
+            secret.name()
+        )
+    })
+}
+
+/// Accounts of the CAs as flags store them.
+fn accounts_of_flags(client: &Client, namespace: &str, cas: &Cas) -> Vec<Rc<dyn AccountStore>> {
+    let secret = |ca: &Ca| -> Rc<dyn AccountStore> {
+        Rc::new(AccountSecret::new(client.clone(), namespace, &ca.directory, None))
     };
-    let before = cas.all().map(|ca| secret(&ca.directory)).collect();
-    SharedKey::new(secret(SHARED), before)
+    cas.all().map(secret).collect()
 }
 
 /// Store of the account of one CA, with the shared key.
@@ -161,9 +189,14 @@ impl FileCas {
         Some((built.get(&first)?.acme.clone(), others.map(|(_, one)| one.acme.clone()).collect()))
     }
 
+    fn acmes_built(&self) -> BTreeMap<String, Rc<Acme>> {
+        let built = self.built.borrow();
+        built.iter().map(|(directory, one)| (directory.clone(), one.acme.clone())).collect()
+    }
+
     /// Builds the clients that are missing, and drops those of CAs that have left the file.
     fn set(&self, cas: Cas) -> anyhow::Result<CaSet> {
-        let mut built = BTreeMap::new();
+        let (mut built, key) = (BTreeMap::new(), self.key.clone() as Rc<dyn AccountStore>);
         for ca in cas.all() {
             let former = self.built.borrow().get(&ca.directory).cloned();
             let kept = former.filter(|former| is_same_client(&former.from, ca));
@@ -173,7 +206,7 @@ impl FileCas {
                 }
                 kept
             } else {
-                let built = self.builder.client(ca, &self.key);
+                let built = self.builder.client(ca, &key);
                 built.with_context(|| {
                     format!("CA `{}`, as the file of --cas-file has it", ca.name)
                 })?
@@ -234,15 +267,18 @@ impl FileCas {
     }
 
     async fn put_to_use(&self, cas: Cas) -> anyhow::Result<()> {
-        let known: Vec<String> = self.built.borrow().keys().cloned().collect();
+        let known = self.acmes_built();
         let decided = decided(cas.clone(), self.builder.public_ca).await;
         let set = self.set(decided)?;
+        let CaBuilder { client, namespace, .. } = &self.builder;
+        self.key.now_beside(accounts_of_flags(client, namespace, &cas));
         *self.read.borrow_mut() = cas;
-        for (directory, one) in &*self.built.borrow() {
-            if !known.contains(directory) {
+        let built = self.acmes_built();
+        for (directory, acme) in new_clients(&known, &built) {
+            if !known.contains_key(directory) {
                 info!(directory, "a CA has joined the file of --cas-file");
-                actix::spawn(follow(Rc::downgrade(&one.acme)));
             }
+            actix::spawn(follow(Rc::downgrade(acme)));
         }
         self.sets.send_replace(Rc::new(set));
         Ok(())
@@ -299,6 +335,18 @@ impl CasOfCommand {
     }
 }
 
+/// The clients that were not there before. One of another contact, root or external account is new,
+/// though its CA is not: nobody follows the account key for that client yet.
+fn new_clients<'a, T>(
+    before: &'a BTreeMap<String, Rc<T>>,
+    now: &'a BTreeMap<String, Rc<T>>,
+) -> impl Iterator<Item = (&'a String, &'a Rc<T>)> {
+    let is_same = |(directory, one): &(&String, &Rc<T>)| {
+        before.get(*directory).is_some_and(|had| Rc::ptr_eq(had, one))
+    };
+    now.iter().filter(move |one| !is_same(one))
+}
+
 /// Whether the client of one serves the other, whose name and rules may differ.
 fn is_same_client(one: &Ca, other: &Ca) -> bool {
     let of = |ca: &Ca| {
@@ -306,4 +354,21 @@ fn is_same_client(one: &Ca, other: &Ca) -> bool {
         (directory, roots, external_account, contact, preferred_chain)
     };
     of(one) == of(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_was_rebuilt_is_as_new_as_that_of_a_new_ca() {
+        let (kept, rebuilt) = (Rc::new(()), Rc::new(()));
+        let of = |all: &[(&str, &Rc<()>)]| -> BTreeMap<String, Rc<()>> {
+            all.iter().map(|&(directory, one)| (directory.to_owned(), one.clone())).collect()
+        };
+        let before = of(&[("a", &kept), ("b", &kept), ("gone", &kept)]);
+        let now = of(&[("a", &kept), ("b", &rebuilt), ("c", &kept)]);
+        let new: Vec<_> = new_clients(&before, &now).map(|(directory, _)| &**directory).collect();
+        assert_eq!(new, ["b", "c"]);
+    }
 }

@@ -452,6 +452,7 @@ mod tests {
             key: key(),
             next: None,
             former: None,
+            retired: Vec::new(),
             url: None,
             directory: directory.clone(),
             version: "1".to_owned(),

@@ -1,9 +1,16 @@
 //! Commands that look at each CA of `--cas-file`.
 
+use std::rc::Rc;
+use std::sync::Arc;
+
 use base64::prelude::{BASE64_STANDARD, Engine};
-use ingress_acme::acme::thumbprint;
+use ingress_acme::acme::{Acme, AcmeOptions, Wire, thumbprint};
+use ingress_acme::kubernetes::account_secret::AccountSecret;
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::hash::stable_hash;
+use ingress_acme_actors::ports::CertificateAuthority;
+use ingress_acme_sim::kube::User;
+use kube::Client;
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
@@ -38,11 +45,34 @@ fn file_with_a_dead_first(site: &Site) -> NamedTempFile {
 /// Creates the Secret of an account as the flags stored it, and returns the thumbprint.
 fn account_of_flags(site: &Site, directory: &str, name: &str) -> String {
     let key = KeyPair::generate().unwrap().serialize_pem();
+    account_with_key(site, directory, name, &key);
+    thumbprint(&PrivateKey::from_pem(key)).unwrap()
+}
+
+fn account_with_key(site: &Site, directory: &str, name: &str, key: &str) {
     let text = |text: &str| BASE64_STANDARD.encode(text);
-    let data = json!({"account.key": text(&key), "directory": text(directory)});
+    let data = json!({"account.key": text(key), "directory": text(directory)});
     let metadata = json!({"namespace": "ingress-acme", "name": name});
     site.load(json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}));
-    thumbprint(&PrivateKey::from_pem(key)).unwrap()
+}
+
+/// Registers the account of the flags at the simulated CA, and returns its URL.
+async fn registered(site: &Site) -> String {
+    let (directory, root) = (site.world().ca().directory_url(), site.world().root_file());
+    let client = Client::try_from(site.world().api().config(User::Admin)).unwrap();
+    let store = Rc::new(AccountSecret::new(client, "ingress-acme", &directory, None));
+    let options = AcmeOptions {
+        directory,
+        extra_roots: Some(std::fs::read_to_string(root).unwrap()),
+        preferred_chain: None,
+        contacts: Vec::new(),
+        wire: Wire::Tls,
+        hook: Arc::new(|_, _, _| {}),
+        answering: Rc::new(|_| {}),
+    };
+    let acme = Acme::new(options, store).unwrap();
+    acme.prepare().await.unwrap();
+    acme.account().await.unwrap()
 }
 
 /// Name of the Secret of the account at a CA.
@@ -134,4 +164,53 @@ async fn a_ca_that_does_not_answer_keeps_no_command_from_the_others() {
         assert!(of_the_other.iter().any(|words| said.contains(words)), "{command}: {said}");
     }
     assert_eq!(writes(&site), 0, "nothing is begun where no account is known");
+}
+
+/// An operator with the file would sign with the key of before, which the CA no longer has.
+#[actix::test]
+async fn a_command_without_the_file_leaves_the_key_that_its_cas_share_alone_and_names_the_flag() {
+    let site = Site::start();
+    let (ca, root) = (site.world().ca().directory_url(), site.world().root_file());
+    let key = KeyPair::generate().unwrap().serialize_pem();
+    for directory in [&*ca, "--cas-file"] {
+        account_with_key(&site, directory, &secret_name(directory), &key);
+    }
+    let root = root.to_str().unwrap();
+    let args = ["rollover", "--acme-directory", &ca, "--acme-ca-file", root, "--yes"];
+    let (code, out, error) = site.said(&args).await;
+    assert!(code != 0 && error.contains("run it with --cas-file"), "{out}{error}");
+    assert_eq!(writes(&site), 0);
+
+    // Beside another key, the one of the flags is shown, with the flag that may be meant.
+    let own = account_of_flags(&site, DEAD, &secret_name(DEAD));
+    let (code, out, error) = site.said(&["thumbprint", "--acme-directory", DEAD]).await;
+    assert_eq!((code, out.trim()), (0, &*own));
+    assert!(error.contains("--cas-file"), "{error}");
+}
+
+#[actix::test]
+async fn a_record_is_not_complete_where_a_ca_of_the_file_has_no_account() {
+    let (site, other) = (Site::start(), Site::start());
+    let account = registered(&site).await;
+    let value = format!("ca.example; accounturi={account}");
+    site.world().dns().zone().add_txt("_validation-persist.shop.example.com", &value);
+    let dns = site.world().dns().address().to_string();
+    let ca = |name: &str, site: &Site| {
+        let (directory, roots) = (site.world().ca().directory_url(), site.world().root_file());
+        json!({"name": name, "directory": directory, "roots": roots, "public": false})
+    };
+    for (cas, expected) in
+        [(vec![ca("sim", &site)], 0), (vec![ca("sim", &site), ca("other", &other)], 1)]
+    {
+        let file = NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), json!({ "cas": cas }).to_string()).unwrap();
+        let path = file.path().to_str().unwrap();
+        let args = ["record", "shop.example.com", "--cas-file", path, "--nameserver", &dns];
+        let (code, out, error) = site.said(&args).await;
+        assert_eq!(code, expected, "{out}{error}");
+        let args = ["caa", "shop.example.com", "--cas-file", path, "--nameserver", &dns];
+        let (code, out, error) = site.said(&args).await;
+        assert_eq!(code, expected, "{out}{error}");
+        assert_eq!(out.contains("other has no record here"), expected != 0, "{out}");
+    }
 }

@@ -507,3 +507,6 @@ pub const FALLBACK_AFTER: Duration = secs(6 * 3_600);
 /// Pause between two looks at the file of `--cas-file`. The kubelet brings a changed one within a
 /// minute or two.
 pub const CAS_LOOK: Duration = secs(10);
+/// Keys before earlier rollovers that are kept for accounts at CAs which those rollovers did not
+/// ask. Each costs one look-up where a CA has no account yet.
+pub const RETIRED_KEYS: usize = 8;

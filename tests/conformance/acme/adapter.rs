@@ -88,6 +88,7 @@ fn stored(key: &PrivateKey) -> StoredAccount {
         key: key.clone(),
         next: None,
         former: None,
+        retired: Vec::new(),
         url: None,
         directory: String::new(),
         version: "1".to_owned(),

@@ -24,12 +24,12 @@ use crate::client::http_client;
 use crate::test_ca::TestCa;
 
 /// An answer on its way through the proxy, with the request that it answers.
-struct Passing {
+pub(crate) struct Passing {
     method: Method,
     /// Last segments of the URL: what Pebble and the simulated CA call their resources.
-    path: String,
+    pub(crate) path: String,
     /// Payload of a signed request.
-    asked: Value,
+    pub(crate) asked: Value,
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
@@ -41,14 +41,14 @@ impl Passing {
     }
 
     /// Changes the object of the answer, if it is one of this kind.
-    fn edit(&mut self, is: fn(&Value) -> bool, change: impl FnOnce(&mut Value)) {
+    pub(crate) fn edit(&mut self, is: fn(&Value) -> bool, change: impl FnOnce(&mut Value)) {
         if let Some(mut object) = self.json().filter(|object| object.is_object() && is(object)) {
             change(&mut object);
             self.body = object.to_string().into_bytes();
         }
     }
 
-    fn refuse(&mut self, status: u16, body: &Value) {
+    pub(crate) fn refuse(&mut self, status: u16, body: &Value) {
         self.status = StatusCode::from_u16(status).unwrap();
         self.body = body.to_string().into_bytes();
     }
@@ -70,7 +70,7 @@ fn is_challenge(object: &Value) -> bool {
     object.get("token").is_some()
 }
 
-fn is_directory(object: &Value) -> bool {
+pub(crate) fn is_directory(object: &Value) -> bool {
     object.get("newNonce").is_some()
 }
 
@@ -105,7 +105,7 @@ fn one_line_of_the_body(passing: &mut Passing, turn: impl FnOnce(Vec<&str>) -> S
 type Which = fn(&Passing) -> bool;
 
 /// A way to bend an answer.
-type Bend = fn(&mut Passing);
+pub(crate) type Bend = fn(&mut Passing);
 
 /// Each deviation with its name.
 const DEVIATIONS: [(&str, Bend); 32] = [
@@ -301,7 +301,10 @@ const DEVIATIONS: [(&str, Bend); 32] = [
 ];
 
 /// Way of requests to a CA whose answers are bent.
-fn bent(test_ca: &TestCa<'_>, bend: impl Fn(&mut Passing) + Send + Sync + 'static) -> Wire {
+pub(crate) fn bent(
+    test_ca: &TestCa<'_>,
+    bend: impl Fn(&mut Passing) + Send + Sync + 'static,
+) -> Wire {
     let http = http_client(&test_ca.trust(), None);
     let bend = Arc::new(bend);
     let send: InProcess = Arc::new(move |request: reqwest::Request| {

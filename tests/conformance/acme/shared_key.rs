@@ -1,9 +1,11 @@
 //! The account key that several CAs share, through rollovers that were cut off, on simulated CAs.
 
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use ingress_acme::acme::fallback_account::FallbackAccount;
+use ingress_acme::acme::shared_key::SharedKey;
 use ingress_acme::acme::shared_rollover::{AtCa, SharedRollover, is_unfinished};
 use ingress_acme::acme::{Acme, AcmeOptions};
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
@@ -12,8 +14,10 @@ use ingress_acme_actors::ports::{
     AccountStore, CertificateAuthority, ExternalAccount, PortError, StoredAccount,
 };
 use ingress_acme_sim::faults::Chances;
+use serde_json::{Value, json};
 
-use crate::adapter::{Memory, Requests, acme_over, count, issued, names};
+use crate::adapter::{Memory, Requests, acme_over, acme_with, count, issued, names};
+use crate::deviating::{Bend, Passing, bent, is_directory};
 use crate::test_ca::TestCa;
 
 /// Two CAs and the stored key.
@@ -77,6 +81,12 @@ impl Cas {
             options.answering = Rc::new(move |new| all.iter().for_each(|set| set(new.clone())));
             change(options);
         })
+    }
+
+    /// A client of one CA whose answers are bent.
+    fn bent(&self, of: usize, bend: impl Fn(&mut Passing) + Send + Sync + 'static) -> Acme {
+        let wire = bent(&self.all[of], bend);
+        self.client_with(of, Rc::new(Memory::default()), |options| options.wire = wire).0
     }
 
     async fn account(&self, of: usize) -> String {
@@ -197,4 +207,146 @@ async fn an_account_is_found_again_without_its_external_account() {
     acme.prepare().await.unwrap();
     assert_eq!(acme.account().await.unwrap(), urls[0]);
     assert_eq!(count(&requests, "new_account"), 1);
+}
+
+fn problem(kind: &str) -> Value {
+    json!({"type": format!("urn:ietf:params:acme:error:{kind}"), "detail": "no"})
+}
+
+fn is_key_change(passing: &Passing) -> bool {
+    passing.path.contains("key-change")
+}
+
+/// Leads key changes to a resource that does not make them, and answers them with a refusal.
+fn refuse_key_change(passing: &mut Passing, kind: &str) {
+    passing.edit(is_directory, |directory| {
+        let url = directory["keyChange"].as_str().unwrap();
+        directory["keyChange"] = format!("{url}/none").into();
+    });
+    // A key change is the only request whose payload is signed as a whole.
+    if passing.asked.get("signature").is_some() {
+        passing.refuse(403, &problem(kind));
+    }
+}
+
+/// An account whose CA has not changed the key is lost with the former key.
+#[tokio::test]
+async fn a_ca_that_refuses_the_change_keeps_the_former_key_stored() {
+    let no_key_change = |passing: &mut Passing| {
+        passing.edit(is_directory, |directory| {
+            directory.as_object_mut().unwrap().remove("keyChange");
+        });
+    };
+    let refuses = |passing: &mut Passing| refuse_key_change(passing, "unauthorized");
+    let is_busy = |passing: &mut Passing| refuse_key_change(passing, "rateLimited");
+    let bends: [(Bend, bool); 3] = [(no_key_change, true), (refuses, true), (is_busy, false)];
+    for (bend, is_refusal) in bends {
+        let (cas, urls) = Cas::registered().await;
+        let old = cas.key.account().key;
+        let mut run = SharedRollover::begin(cas.key.clone()).await.unwrap();
+        let at = run.at(&cas.bent(0, bend)).await.unwrap();
+        assert_eq!(matches!(at, AtCa::Refused(_)), is_refusal, "{at:?}");
+        assert!(is_refusal || matches!(at, AtCa::Left(_)), "{at:?}");
+        assert!(matches!(run.at(&cas.client(1).0).await, Ok(AtCa::Changed)));
+        run.end().await.unwrap();
+        assert_eq!(cas.key.account().former, Some(old), "{at:?}");
+        assert_eq!([cas.account(0).await, cas.account(1).await], urls);
+        assert_eq!(cas.run().await, 2, "and a later run ends the rollover");
+        assert!(!is_unfinished(&cas.key.account()));
+    }
+}
+
+/// The file of the command may lack a CA of the operator's, or one that is put back later.
+#[tokio::test]
+async fn the_account_at_a_ca_that_no_rollover_asked_is_found_after_several() {
+    let (cas, urls) = Cas::registered().await;
+    for _ in 0..3 {
+        let mut run = SharedRollover::begin(cas.key.clone()).await.unwrap();
+        assert!(matches!(run.at(&cas.client(1).0).await, Ok(AtCa::Changed)));
+        run.end().await.unwrap();
+        assert!(!is_unfinished(&cas.key.account()));
+    }
+    let known = cas.client(0).0.known_issuer().await.unwrap().unwrap();
+    assert_eq!(known.account.as_ref(), Some(&urls[0]));
+    assert_eq!([cas.account(0).await, cas.account(1).await], urls);
+    issued(&cas.client(0).0, &names(&["a.example.com"]), KeyAlgorithm::EcdsaP256).await;
+}
+
+#[tokio::test]
+async fn the_former_key_of_a_later_run_is_left_to_that_run() {
+    let (cas, _) = Cas::registered().await;
+    let mut late = SharedRollover::begin(cas.key.clone()).await.unwrap();
+    for of in [0, 1] {
+        assert!(matches!(late.at(&cas.client(of).0).await, Ok(AtCa::Changed)));
+    }
+    cas.run().await;
+    let first = cas.key.account().key;
+    cas.cut_off(2).await;
+    assert_eq!(cas.key.account().former.as_ref(), Some(&first));
+    late.end().await.unwrap();
+    assert_eq!(cas.key.account().former, Some(first));
+}
+
+/// Pebble answers 200 to some changes that it does not make, and not every server of a CA knows of
+/// a change at once.
+#[tokio::test]
+async fn a_ca_that_has_agreed_is_asked_whether_the_account_has_the_new_key() {
+    for (unknown, is_changed) in [(2, true), (u32::MAX, false)] {
+        let (cas, _) = Cas::registered().await;
+        let old = cas.key.account().key;
+        let (agreed, asked) = (AtomicU32::new(0), AtomicU32::new(0));
+        let acme = cas.bent(0, move |passing| {
+            agreed.fetch_add(u32::from(is_key_change(passing)), Ordering::Relaxed);
+            let is_look_up = passing.asked.get("onlyReturnExisting").is_some();
+            let is_after = agreed.load(Ordering::Relaxed) > 0;
+            if is_look_up && is_after && asked.fetch_add(1, Ordering::Relaxed) < unknown {
+                passing.refuse(400, &problem("accountDoesNotExist"));
+            }
+        });
+        let mut run = SharedRollover::begin(cas.key.clone()).await.unwrap();
+        let at = run.at(&acme).await.unwrap();
+        assert_eq!(matches!(at, AtCa::Changed), is_changed, "{at:?}");
+        assert_eq!(matches!(at, AtCa::Left(_)), !is_changed, "{at:?}");
+        assert_eq!(cas.key.account().key == old, !is_changed);
+        run.end().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_ca_that_offers_no_key_change_is_known_before_anything_is_begun() {
+    let (cas, _) = Cas::registered().await;
+    assert!(cas.client(0).0.changes_keys().await.unwrap());
+    let none = cas.bent(0, |passing| {
+        passing.edit(is_directory, |directory| directory["keyChange"] = Value::Null);
+    });
+    assert!(!none.changes_keys().await.unwrap());
+}
+
+/// From the flags to a file, a rollover, which may be cut off, and back to the flags.
+#[tokio::test]
+async fn an_operator_with_flags_again_has_its_account_after_a_rollover_of_the_shared_key() {
+    let hosts = names(&["a.example.com"]);
+    for steps in 0..=2 {
+        let (test_ca, own) = (TestCa::simulated(), Rc::new(Memory::default()));
+        let (flags, _) = acme_with(&test_ca, &own, |_| {});
+        flags.prepare().await.unwrap();
+        let url = flags.account().await.unwrap();
+        let before = vec![own.clone() as Rc<dyn AccountStore>];
+        let shared = Rc::new(SharedKey::new(Rc::new(Memory::default()), before));
+        shared.load().await.unwrap();
+        let external = Rc::new(Memory::default());
+        let account = FallbackAccount::of_shared(&test_ca.directory(), shared.clone(), external);
+        let (acme, _) = acme_over(&test_ca, Rc::new(account), |_| {});
+        let mut run = SharedRollover::begin(shared.clone()).await.unwrap();
+        if steps > 0 {
+            assert!(matches!(run.at(&acme).await, Ok(AtCa::Changed)));
+        }
+        if steps > 1 {
+            run.end().await.unwrap();
+        }
+        let (flags, _) = acme_with(&test_ca, &own, |_| {});
+        flags.prepare().await.unwrap();
+        issued(&flags, &hosts, KeyAlgorithm::EcdsaP256).await;
+        assert_eq!(flags.account().await.unwrap(), url, "after {steps} steps");
+    }
 }

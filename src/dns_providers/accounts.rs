@@ -178,7 +178,9 @@ impl Store {
             known => {
                 let known = known.and_then(|known| known.account);
                 let (account, refusal) = self.account(&name, &secret, known);
-                refusal.iter().for_each(|refusal| self.tell(refusal));
+                if let Some(refusal) = &refusal {
+                    self.tell(refusal);
+                }
                 ReadSecret { version, account, refusal }
             }
         };

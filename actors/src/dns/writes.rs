@@ -28,12 +28,13 @@ impl OperatorContext {
             TxtWrite::Add => ("add", self.dns.records.add(txt)),
             TxtWrite::Remove => ("remove", self.dns.records.remove(txt)),
         };
-        let late = |_| {
-            let limit = limits::DNS_CALL;
+        let limit = limits::DNS_CALL;
+        let written = if let Ok(written) = timeout(limit, writing).await {
+            written
+        } else {
             let detail = format!("the DNS provider did not answer within {limit:?}");
             Err(TxtError { error: PortError::transient(detail), pauses: Pauses::Account })
         };
-        let written = timeout(limits::DNS_CALL, writing).await.unwrap_or_else(late);
         self.dns_pauses.answered(&version, txt, &written, (begun, self.clock.now()));
         let written = written.map_err(|error| error.error);
         self.metrics.dns_write(label, &written);

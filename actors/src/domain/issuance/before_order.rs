@@ -191,10 +191,7 @@ fn wait_for_limit(
     let expires_soon = !matches!(remaining, None | Some(Remaining::Plenty));
     let mut scope = inputs.rate_limits.blocking(inputs.stream, names, true, now)?;
     let leaves_share = |scope: &LimitScope| scope.is_share() && expires_soon && is_here;
-    let is_in_window = remaining.is_some()
-        && matches!(reason, IssueReason::Suggested { .. })
-        && is_of_this_ca(evaluation)
-        && inputs.assessment.ari.is_within_window(now);
+    let is_in_window = remaining.is_some() && is_in_window(evaluation, reason);
     let may_be_exempt = |scope: &LimitScope| is_in_window && *scope != LimitScope::Address;
     let is_verified = inputs.observed.verified;
     if is_verified.is_none() && (leaves_share(&scope) || may_be_exempt(&scope)) {
@@ -227,10 +224,14 @@ fn wait_for_limit(
     }
 }
 
-/// Whether the CA that is asked has issued the certificate itself, and no fallback in its place.
-fn is_of_this_ca(evaluation: &Evaluation<'_>) -> bool {
-    let directory = evaluation.inputs.assessment.directory;
-    evaluation.secret().is_some_and(|secret| secret.issued_by(directory).is_some())
+/// Whether the CA that is asked suggests the renewal of a certificate that it has issued itself, and
+/// no fallback in its place.
+fn is_in_window(evaluation: &Evaluation<'_>, reason: &IssueReason) -> bool {
+    let assessment = &evaluation.inputs.assessment;
+    let issued = |secret: &SecretView| secret.issued_by(assessment.directory).is_some();
+    matches!(reason, IssueReason::Suggested { .. })
+        && evaluation.secret().is_some_and(issued)
+        && assessment.ari.is_within_window(evaluation.now())
 }
 
 /// Publishes the routes, then probes every host that is proved by HTTP-01, before any request to

@@ -224,8 +224,8 @@ fn wait_for_limit(
     }
 }
 
-/// Whether the CA that is asked suggests the renewal of a certificate that it has issued itself, and
-/// no fallback in its place.
+/// Whether the CA that is asked suggests the renewal of a certificate that it has issued itself,
+/// and no fallback in its place.
 fn is_in_window(evaluation: &Evaluation<'_>, reason: &IssueReason) -> bool {
     let assessment = &evaluation.inputs.assessment;
     let issued = |secret: &SecretView| secret.issued_by(assessment.directory).is_some();

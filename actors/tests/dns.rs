@@ -366,7 +366,7 @@ fn an_error_of_one_zone_delays_no_other_zone_of_its_account() {
         let account = dns_account("bind", "example.com");
         let zones = ["example.com", "example.org"].map(record_name).into();
         fakes.dns.set_accounts(vec![DnsAccount { zones, ..account }]);
-        fakes.dns.refuse_zone("example.com", Some(PortError::transient("SERVFAIL")));
+        fakes.dns.refuse("example.com", Some(PortError::transient("SERVFAIL")));
         fakes.operator(Fakes::settings()).await;
         fakes.cluster.apply(named("bad", "shop", &["*.example.com"]));
         fakes.pass(Duration::from_secs(5)).await;

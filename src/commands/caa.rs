@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use anyhow::{Context, bail, ensure};
 use ingress_acme_actors::domain::caa::{CaaSet, Issuer, Permission, locking_record};
@@ -10,11 +11,13 @@ use ingress_acme_actors::domain::cas::Ca;
 use ingress_acme_actors::domain::issuance::Method;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::AccountStore;
+use kube::Client;
 
 use crate::acme::Acme;
 use crate::commands::cli::CaaArgs;
 use crate::commands::status::print;
 use crate::dns_and_http::probe::Names;
+use crate::kubernetes::account_secret::AccountSecret;
 use crate::process::assembly::ca_of_a_command;
 use crate::process::ca_sets::{CasOfCommand, cas_of_a_command, hint_at_the_file};
 
@@ -24,22 +27,8 @@ pub async fn show(args: CaaArgs) -> anyhow::Result<ExitCode> {
     if let Some(path) = args.cas_file.as_deref() {
         return show_all(&args, cas_of_a_command(&client, &namespace, path)?).await;
     }
-    let CaaArgs { host, acme_directory: directory, acme_ca_file, nameserver, .. } = args;
-    let file = acme_ca_file.as_deref();
-    let (account, acme) = ca_of_a_command(&client, &namespace, directory.as_str(), file)?;
-    let stored = account.load().await?;
-    if let Some(stored) = &stored
-        && let Some(hint) = hint_at_the_file(&client, &namespace, stored).await
-    {
-        eprintln!("{hint}");
-    }
-    if stored.is_none_or(|stored| stored.url.is_none()) {
-        bail!(
-            "namespace {namespace} has no registered ACME account of {directory}; check --namespace and \
-             --acme-directory, which must be those of the operator"
-        );
-    }
-    let issuer = acme.fetch_issuer().await?;
+    let (account, issuer) = registered(&args, &client, &namespace).await?;
+    let CaaArgs { host, acme_directory: directory, nameserver, .. } = args;
     let Some(record) = locking_record(&issuer, &host) else {
         bail!(
             "{directory} names no caaIdentities (RFC 8555 §7.1.1), so no CAA record can name the CA"
@@ -55,6 +44,27 @@ pub async fn show(args: CaaArgs) -> anyhow::Result<ExitCode> {
     ));
     let found = present(nameserver, &host).await?;
     Ok(report(&found, &found.permission(&issuer, &host, method), method))
+}
+
+/// The account of the flags and its CA's identities. Fails where the account is not registered.
+pub(super) async fn registered(
+    args: &CaaArgs,
+    client: &Client,
+    namespace: &str,
+) -> anyhow::Result<(Rc<AccountSecret>, Issuer)> {
+    let (directory, file) = (args.acme_directory.as_str(), args.acme_ca_file.as_deref());
+    let (account, acme) = ca_of_a_command(client, namespace, directory, file)?;
+    let stored = account.load().await?;
+    if let Some(stored) = &stored {
+        hint_at_the_file(client, namespace, stored).await;
+    }
+    if stored.is_none_or(|stored| stored.url.is_none()) {
+        bail!(
+            "namespace {namespace} has no registered ACME account of {directory}; check --namespace and \
+             --acme-directory, which must be those of the operator"
+        );
+    }
+    Ok((account, acme.fetch_issuer().await?))
 }
 
 /// Method by which a name is validated without further choice, and its words.

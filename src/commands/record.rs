@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use ingress_acme_actors::domain::caa::Issuer;
 use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::dns::persist::{
@@ -13,14 +13,14 @@ use ingress_acme_actors::domain::dns::txt::RecordName;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::ports::{AccountStore, ChallengeDns, Clock};
+use ingress_acme_actors::ports::{ChallengeDns, Clock};
 use serde::Serialize;
 
+use crate::commands::caa::registered;
 use crate::commands::cli::{CaaArgs, RecordArgs, RecordOutput};
 use crate::commands::status::print;
 use crate::dns_and_http::challenge_dns::ChallengeRecords;
-use crate::process::assembly::ca_of_a_command;
-use crate::process::ca_sets::{cas_of_a_command, hint_at_the_file};
+use crate::process::ca_sets::cas_of_a_command;
 use crate::process::clock::SystemClock;
 
 /// What is printed of one CA, with the fields of `-o json`.
@@ -87,21 +87,8 @@ struct Issuers {
 async fn issuers(args: &CaaArgs) -> anyhow::Result<Issuers> {
     let (client, namespace) = (args.cluster.connect().await?, args.own_namespace());
     let Some(path) = args.cas_file.as_deref() else {
-        let (directory, file) = (args.acme_directory.as_str(), args.acme_ca_file.as_deref());
-        let (account, acme) = ca_of_a_command(&client, &namespace, directory, file)?;
-        let stored = account.load().await?;
-        if let Some(stored) = &stored
-            && let Some(hint) = hint_at_the_file(&client, &namespace, stored).await
-        {
-            eprintln!("{hint}");
-        }
-        if stored.is_none_or(|stored| stored.url.is_none()) {
-            bail!(
-                "namespace {namespace} has no registered ACME account of {directory}; check --namespace and \
-                 --acme-directory, which must be those of the operator"
-            );
-        }
-        let found = vec![(directory.to_owned(), acme.fetch_issuer().await?)];
+        let (_, issuer) = registered(args, &client, &namespace).await?;
+        let found = vec![(args.acme_directory.to_string(), issuer)];
         return Ok(Issuers { found, are_all: true });
     };
     let (mut found, mut are_all) = (Vec::new(), true);

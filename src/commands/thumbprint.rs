@@ -34,10 +34,8 @@ pub async fn show(args: ThumbprintArgs) -> anyhow::Result<ExitCode> {
              (the accounts of a fallback CA and of a rehearsal CA have the key of the first CA's account)"
         );
     };
-    if args.cas_file.is_none()
-        && let Some(hint) = hint_at_the_file(&client, &namespace, &stored).await
-    {
-        eprintln!("{hint}");
+    if args.cas_file.is_none() {
+        hint_at_the_file(&client, &namespace, &stored).await;
     }
     let of = |key: &PrivateKey| acme::thumbprint(key).map_err(anyhow::Error::msg);
     let thumbprint = of(&stored.key)?;

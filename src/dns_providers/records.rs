@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use ingress_acme_actors::domain::dns::account_secret::LABEL;
-use ingress_acme_actors::domain::dns::txt::{RecordName, TxtRecord};
+use ingress_acme_actors::domain::dns::txt::{RecordName, TxtRecord, TxtWrite};
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::{DnsRecords, Pauses, PortError, TxtError};
@@ -86,31 +86,19 @@ impl Drop for DnsProviders {
     }
 }
 
-/// A write of a record.
-#[derive(Clone, Copy)]
-enum Write {
-    Add,
-    Remove,
-}
-
-impl Write {
-    fn verb(self) -> &'static str {
-        match self {
-            Self::Add => "add",
-            Self::Remove => "remove",
-        }
-    }
-
-    async fn run(self, writer: &dyn Writer, record: &TxtRecord) -> Result<(), ProviderError> {
-        match self {
-            Self::Add => writer.add(record).await,
-            Self::Remove => writer.remove(record).await,
-        }
+async fn run(
+    write: TxtWrite,
+    writer: &dyn Writer,
+    record: &TxtRecord,
+) -> Result<(), ProviderError> {
+    match write {
+        TxtWrite::Add => writer.add(record).await,
+        TxtWrite::Remove => writer.remove(record).await,
     }
 }
 
 impl DnsProviders {
-    async fn write(&self, write: Write, record: &TxtRecord) -> Result<(), TxtError> {
+    async fn write(&self, write: TxtWrite, record: &TxtRecord) -> Result<(), TxtError> {
         let account = self.loaded.borrow().writing.get(&record.account).cloned();
         let account = account.ok_or_else(|| gone(write, record))?;
         if record.provider.as_ref().is_some_and(|of_then| *of_then != account.provider) {
@@ -124,7 +112,7 @@ impl DnsProviders {
             return Err(no_turn(write, record));
         };
         let begun = Instant::now();
-        let written = timeout(limits::DNS_WRITE, write.run(writer.as_ref(), record)).await;
+        let written = timeout(limits::DNS_WRITE, run(write, writer.as_ref(), record)).await;
         let late = |_| Err(ProviderError::new(Kind::Passing, "no answer in time"));
         let is_slow = begun.elapsed() >= limits::DNS_SLOW_WRITE;
         written.unwrap_or_else(late).map_err(|error| account.error(error, write, record, is_slow))
@@ -136,7 +124,7 @@ impl Account {
     fn error(
         &self,
         error: ProviderError,
-        write: Write,
+        write: TxtWrite,
         record: &TxtRecord,
         slow: bool,
     ) -> TxtError {
@@ -152,7 +140,7 @@ impl Account {
 
 /// The error of a write that others of the same name or account have kept from its turn. It pauses
 /// nothing, for a tenant can have many at one name.
-fn no_turn(write: Write, record: &TxtRecord) -> TxtError {
+fn no_turn(write: TxtWrite, record: &TxtRecord) -> TxtError {
     let (TxtRecord { account, name, .. }, verb) = (record, write.verb());
     let detail = format!(
         "cannot {verb} the TXT record {name} yet: too many writes of this name, or with the DNS account {account}, come before"
@@ -160,7 +148,7 @@ fn no_turn(write: Write, record: &TxtRecord) -> TxtError {
     TxtError { error: PortError::transient(detail), pauses: Pauses::Nothing }
 }
 
-fn gone(write: Write, record: &TxtRecord) -> PortError {
+fn gone(write: TxtWrite, record: &TxtRecord) -> PortError {
     let (TxtRecord { account, name, .. }, verb) = (record, write.verb());
     let detail = format!(
         "cannot {verb} the TXT record {name}: there is no DNS account {account} now; the log says why a Secret with the \
@@ -171,7 +159,7 @@ fn gone(write: Write, record: &TxtRecord) -> PortError {
 
 /// The error where the account was at another provider when the record was chosen: at that of now
 /// its removal would succeed, and the record would stay.
-fn moved(write: Write, record: &TxtRecord, provider: &str) -> PortError {
+fn moved(write: TxtWrite, record: &TxtRecord, provider: &str) -> PortError {
     let (TxtRecord { account, name, value, .. }, verb) = (record, write.verb());
     let before = record.provider.as_deref().unwrap_or_default();
     let detail = format!(
@@ -182,7 +170,7 @@ fn moved(write: Write, record: &TxtRecord, provider: &str) -> PortError {
     PortError::permanent(FailureClass::Dns, detail)
 }
 
-fn writes_nothing(write: Write, record: &TxtRecord) -> PortError {
+fn writes_nothing(write: TxtWrite, record: &TxtRecord) -> PortError {
     let (TxtRecord { account, name, .. }, verb) = (record, write.verb());
     let detail = format!(
         "cannot {verb} the TXT record {name}: the DNS account {account} grants its zones for dns-persist-01 alone, and \
@@ -194,11 +182,11 @@ fn writes_nothing(write: Write, record: &TxtRecord) -> PortError {
 #[async_trait(?Send)]
 impl DnsRecords for DnsProviders {
     async fn add(&self, record: &TxtRecord) -> Result<(), TxtError> {
-        self.write(Write::Add, record).await
+        self.write(TxtWrite::Add, record).await
     }
 
     async fn remove(&self, record: &TxtRecord) -> Result<(), TxtError> {
-        self.write(Write::Remove, record).await
+        self.write(TxtWrite::Remove, record).await
     }
 }
 

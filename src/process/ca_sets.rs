@@ -87,22 +87,18 @@ pub(crate) fn shared_secret(client: &Client, namespace: &str) -> AccountSecret {
     AccountSecret::new(client.clone(), namespace, SHARED, None)
 }
 
-/// Hint for a command without `--cas-file` beside a key that CAs of a file share, where the command
-/// shows another one. Where that is not known, there is none: the command only looks.
-pub(crate) async fn hint_at_the_file(
-    client: &Client,
-    namespace: &str,
-    own: &StoredAccount,
-) -> Option<String> {
+/// Prints a hint of a command without `--cas-file` beside a key that CAs of a file share, where the
+/// command shows another one. Where that is not known, there is none: the command only looks.
+pub(crate) async fn hint_at_the_file(client: &Client, namespace: &str, own: &StoredAccount) {
     let secret = shared_secret(client, namespace);
-    let shared = secret.load().await.ok().flatten()?;
-    (shared.key != own.key).then(|| {
-        format!(
+    let Ok(Some(shared)) = secret.load().await else { return };
+    if shared.key != own.key {
+        eprintln!(
             "ingress-acme: Secret {namespace}/{} has another account key, which the CAs of --cas-file share: give this command \
              --cas-file too, if the operator has a file",
             secret.name()
-        )
-    })
+        );
+    }
 }
 
 /// Accounts of the CAs as flags store them.

@@ -12,9 +12,8 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::context::OperatorContext;
-use crate::dns::writes::TxtWrite;
 use crate::domain::dns::records::{Purpose, is_open};
-use crate::domain::dns::txt::TxtRecord;
+use crate::domain::dns::txt::{TxtRecord, TxtWrite};
 use crate::domain::issuance::{Command, TxtAdded};
 use crate::domain::limits;
 use crate::domain::time::Timestamp;

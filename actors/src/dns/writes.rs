@@ -3,18 +3,9 @@
 use tokio::time::timeout;
 
 use crate::context::OperatorContext;
-use crate::domain::dns::txt::TxtRecord;
+use crate::domain::dns::txt::{TxtRecord, TxtWrite};
 use crate::domain::limits;
 use crate::ports::{Pauses, PortError, TxtError};
-
-/// A write of a record.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum TxtWrite {
-    /// Adds the record.
-    Add,
-    /// Removes the record.
-    Remove,
-}
 
 impl OperatorContext {
     /// Writes a record, whether the account has a pause or not.
@@ -24,9 +15,9 @@ impl OperatorContext {
         txt: &TxtRecord,
     ) -> Result<(), PortError> {
         let (version, begun) = (self.version_of_account(&txt.account), self.clock.now());
-        let (label, writing) = match write {
-            TxtWrite::Add => ("add", self.dns.records.add(txt)),
-            TxtWrite::Remove => ("remove", self.dns.records.remove(txt)),
+        let writing = match write {
+            TxtWrite::Add => self.dns.records.add(txt),
+            TxtWrite::Remove => self.dns.records.remove(txt),
         };
         let limit = limits::DNS_CALL;
         let written = if let Ok(written) = timeout(limit, writing).await {
@@ -37,7 +28,7 @@ impl OperatorContext {
         };
         self.dns_pauses.answered(&version, txt, &written, (begun, self.clock.now()));
         let written = written.map_err(|error| error.error);
-        self.metrics.dns_write(label, &written);
+        self.metrics.dns_write(write.verb(), &written);
         written
     }
 }

@@ -114,18 +114,13 @@ impl FakeDns {
         self.removal.set(removal);
     }
 
-    /// Answers writes with this account by an error; `None` ends that.
-    pub fn refuse(&self, account: &str, error: Option<PortError>) {
+    /// Answers writes with this account, or in this zone, by an error; `None` ends that.
+    pub fn refuse(&self, account_or_zone: &str, error: Option<PortError>) {
         let mut refusal = self.refusal.borrow_mut();
         match error {
-            Some(error) => _ = refusal.insert(account.to_owned(), error),
-            None => _ = refusal.remove(account),
+            Some(error) => _ = refusal.insert(account_or_zone.to_owned(), error),
+            None => _ = refusal.remove(account_or_zone),
         }
-    }
-
-    /// Answers writes in this zone by an error; `None` ends that.
-    pub fn refuse_zone(&self, zone: &str, error: Option<PortError>) {
-        self.refuse(zone, error);
     }
 
     /// Never answers writes with this account.

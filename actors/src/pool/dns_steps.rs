@@ -8,10 +8,9 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::job_runner::JobRunner;
-use crate::dns::writes::TxtWrite;
 use crate::domain::dns::method::{DnsFacts, Persist};
 use crate::domain::dns::persist::permits;
-use crate::domain::dns::txt::TxtRecord;
+use crate::domain::dns::txt::{TxtRecord, TxtWrite};
 use crate::domain::failure::FailureClass;
 use crate::domain::issuance::{AfterRefusal, Command, TxtAdded};
 use crate::domain::limits;

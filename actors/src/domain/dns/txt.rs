@@ -47,6 +47,26 @@ pub struct TxtRecord {
     pub domain: DnsName,
 }
 
+/// A write of a record at a DNS provider.
+#[derive(Clone, Copy, Debug)]
+pub enum TxtWrite {
+    /// Adds the record.
+    Add,
+    /// Removes the record.
+    Remove,
+}
+
+impl TxtWrite {
+    /// Verb for texts and metrics.
+    #[must_use]
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Remove => "remove",
+        }
+    }
+}
+
 /// Where the challenge of a name is written: after all CNAMEs of `_acme-challenge.NAME`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ChallengeTarget {
